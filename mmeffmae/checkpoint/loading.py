@@ -1,0 +1,160 @@
+# Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
+"""Reading checkpoint files without running what is inside them.
+
+A ``.pth`` file is a pickle, and unpickling can call any function. Torch's
+``weights_only=True`` refuses that, but it also refuses what mmengine writes
+beside the weights: logged scalars, which are numpy arrays in
+``HistoryBuffer`` objects. Here these few classes are allowed by name and
+nothing else is; a file that needs more is an error, never a reason to
+unpickle it freely.
+"""
+import os
+import re
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any, Callable, Dict, List, Optional, Tuple, Union
+from zipfile import BadZipFile
+
+import numpy as np
+import torch
+from mmengine.logging import HistoryBuffer
+from mmengine.runner.checkpoint import CheckpointLoader
+
+_NUMPY_CORES = ('numpy._core', 'numpy.core')
+_NUMPY_DTYPES = ('bool', 'i1', 'i2', 'i4', 'i8', 'u1', 'u2', 'u4', 'u8', 'f2',
+                 'f4', 'f8', 'U')
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint that cannot be used, with what is wrong and the mend."""
+
+
+class UnsafeCheckpointError(CheckpointError):
+    """A checkpoint that asks for a global outside the allow-list."""
+
+
+def _history_statistic(owner: type, name: str) -> Callable:
+    """Stand-in for ``getattr``, which a pickled ``HistoryBuffer`` calls.
+
+    The real one would let a file reach any object of the process.
+    """
+    if owner is not HistoryBuffer or name not in ('min', 'max', 'current',
+                                                  'mean'):
+        raise UnpicklingError(
+            f'Unsupported global: GLOBAL getattr({owner!r}, {name!r}) was not')
+    return getattr(HistoryBuffer, name)
+
+
+def safe_globals() -> List[Union[Callable, Tuple[Callable, str]]]:
+    """What a checkpoint may name: the classes mmengine writes, no more.
+
+    Returns:
+        list: Entries for :func:`torch.serialization.safe_globals`.
+    """
+    multiarray = np.asarray(0).__reduce__()[0].__module__
+    core = __import__(multiarray, fromlist=['scalar'])
+    allowed: List[Any] = [
+        HistoryBuffer, np.ndarray, np.dtype,
+        (_history_statistic, 'builtins.getattr')
+    ]
+    allowed += [type(np.dtype(code)) for code in _NUMPY_DTYPES]
+    for name in _NUMPY_CORES:  # numpy 1 and 2 name the same functions
+        allowed += [(getattr(core, function), f'{name}.multiarray.{function}')
+                    for function in ('_reconstruct', 'scalar')]
+    return allowed
+
+
+def _beside(path: Path) -> str:
+    if not path.parent.is_dir():
+        return f'its folder {path.parent} does not exist'
+    names = sorted(p.name for p in path.parent.glob('*.pth'))
+    return 'the .pth files there are ' + ', '.join(
+        names[:8]) if names else 'there is no .pth file in its folder'
+
+
+def _refused_global(message: str) -> Optional[str]:
+    found = re.search(r'GLOBAL (.+?) (?:was not|whose module)', message)
+    if found:
+        return found.group(1)
+    found = re.search(r'(?:unrecognized function|but got) (.+)', message)
+    return found.group(1) if found else None
+
+
+def load_checkpoint_safely(path: Union[str, os.PathLike],
+                           map_location: Any = 'cpu') -> Dict[str, Any]:
+    """Load a checkpoint file; nothing in the file can run code.
+
+    Args:
+        path: A local file written by :func:`torch.save`.
+        map_location: As in :func:`torch.load`.
+
+    Returns:
+        dict: The checkpoint: a bare state dict, or a dict with
+        ``state_dict`` and ``meta``.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        UnsafeCheckpointError: The file names a global that is not allowed.
+        CheckpointError: The file is truncated or is no checkpoint.
+    """
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise FileNotFoundError(
+            f'checkpoint {file} is not a file: {_beside(file)}')
+    try:
+        with torch.serialization.safe_globals(safe_globals()):
+            checkpoint = torch.load(
+                file, map_location=map_location, weights_only=True)
+    except (UnpicklingError, EOFError, RuntimeError, BadZipFile, ValueError,
+            KeyError, IndexError, AttributeError, TypeError) as error:
+        raise _explain(file, error) from error
+    if not isinstance(checkpoint, dict):
+        raise CheckpointError(
+            f'checkpoint {file} holds a {type(checkpoint).__name__}, not a '
+            'dict of weights: give a file saved by training or by '
+            'tools/export_backbone.py')
+    return checkpoint
+
+
+def _explain(file: Path, error: Exception) -> CheckpointError:
+    """Turn what torch raised into place, cause and mend."""
+    refused = _refused_global(str(error))
+    if isinstance(error, UnpicklingError) and refused:
+        return UnsafeCheckpointError(
+            f'checkpoint {file} asks to load {refused}, which could run code '
+            'and is not allowed. If you trust its origin, save its weights '
+            'as plain tensors first: torch.save({"state_dict": torch.load('
+            f'"{file}", weights_only=False)["state_dict"]}}, "plain.pth")')
+    size = file.stat().st_size
+    with open(file, 'rb') as stream:
+        head = stream.read(4)
+    if size == 0 or head == b'PK\x03\x04':
+        return CheckpointError(
+            f'checkpoint {file} ({size} bytes) is truncated or damaged '
+            f'({_first_line(error)}): copy or download it again, or resume '
+            'from an older one')
+    return CheckpointError(
+        f'{file} ({size} bytes) is not a readable checkpoint '
+        f'({_first_line(error)}): give a .pth file written by torch.save')
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip().splitlines()
+    return f'{type(error).__name__}: {text[0][:120] if text else ""}'.rstrip(
+        ': ')
+
+
+def load_from_local_safely(filename: str,
+                           map_location: Any = None) -> Dict[str, Any]:
+    """:func:`load_checkpoint_safely` with the signature mmengine asks for."""
+    return load_checkpoint_safely(filename, map_location)
+
+
+def register_safe_loader() -> None:
+    """Make mmengine read local checkpoints with the safe loader.
+
+    From here on ``load_from``, ``resume`` and ``init_cfg=dict(
+    type='Pretrained')`` use it. Calling it again changes nothing.
+    """
+    CheckpointLoader.register_scheme(
+        prefixes='', loader=load_from_local_safely, force=True)
