@@ -1,0 +1,292 @@
+# Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
+from typing import Optional, Union
+
+import torch
+from mmpretrain.models import VisionTransformer
+from mmpretrain.models.utils.attention import MultiheadAttention
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from mmeffmae.masking import MaskPlan, gather_table
+from mmeffmae.registry import MODELS
+
+from ..layers import (AttentionShell, TokenLayout, attention_groups,
+                      resize_positions, sincos_positions)
+
+
+def _arch(width: int, depth: int, heads: int) -> dict:
+    return dict(
+        embed_dims=width,
+        num_layers=depth,
+        num_heads=heads,
+        feedforward_channels=4 * width)
+
+
+@MODELS.register_module()
+class MaskedViT(VisionTransformer):
+    """Vision transformer that encodes visible patches only.
+
+    With a plan it is the encoder of MAE (https://arxiv.org/abs/2111.06377,
+    §3); without one it is mmpretrain's ``VisionTransformer`` with the same
+    parameter names, at any input size.
+
+    Args:
+        arch (str | dict): ``'t'``, ``'s'``, ``'b'``, ``'l'``, ``'h'`` or
+            their long names, in the sizes of DeiT and MAE (mmpretrain's own
+            ``'small'`` is another model), or a dict with ``embed_dims``,
+            ``num_layers``, ``num_heads`` and ``feedforward_channels``.
+        img_size (int | tuple): Height and width that the position table is
+            made for, in pixels.
+        patch_size (int): Side of a patch, in pixels.
+        in_channels (int): Channels of the images.
+        drop_path_rate (float): Stochastic depth of the last layer; it grows
+            linearly from 0.
+        out_type (str): ``'featmap'``, ``'cls_token'``, ``'avg_featmap'`` or
+            ``'raw'``: the form of the outputs without a plan.
+        stem (dict, optional): Patch embedding part. Defaults to
+            ``PatchifyStem``.
+        ffn (dict, optional): Feed-forward part of all layers, called as
+            ``ffn(x, identity=, layout=)`` with a :class:`TokenLayout`.
+            Defaults to mmcv's ``FFN``.
+        share_attn (int, optional): Groups of consecutive layers that share
+            the attention projections. Defaults to none shared.
+        with_cp (bool): Recompute activations in the backward pass.
+        init_cfg (dict, optional): With type ``Pretrained`` no weight is
+            initialised beside the loaded ones.
+        **kwargs: Of ``mmpretrain.models.VisionTransformer``.
+
+    Raises:
+        ValueError: If the patch size does not divide the image size.
+
+    Example:
+        >>> vit = MaskedViT('t', img_size=32, patch_size=8)
+        >>> plan = RandomMasking(0.75)(torch.rand(2, 4, 4))
+        >>> vit(torch.rand(2, 3, 32, 32), plan).shape
+        torch.Size([2, 5, 192])
+        >>> vit(torch.rand(2, 3, 64, 48))[0].shape
+        torch.Size([2, 192, 8, 6])
+    """
+
+    arch_zoo = {
+        **dict.fromkeys(['t', 'tiny'], _arch(192, 12, 3)),
+        **dict.fromkeys(['s', 'small'], _arch(384, 12, 6)),
+        **dict.fromkeys(['b', 'base'], _arch(768, 12, 12)),
+        **dict.fromkeys(['l', 'large'], _arch(1024, 24, 16)),
+        **dict.fromkeys(['h', 'huge'], _arch(1280, 32, 16)),
+    }
+
+    def __init__(
+        self,
+        arch: Union[str, dict] = 'b',
+        img_size: Union[int, tuple[int, int]] = 224,
+        patch_size: int = 16,
+        in_channels: int = 3,
+        drop_path_rate: float = 0.,
+        out_type: str = 'featmap',
+        stem: Optional[dict] = None,
+        ffn: Optional[dict] = None,
+        share_attn: Optional[int] = None,
+        with_cp: bool = False,
+        init_cfg: Optional[dict] = None,
+        **kwargs,
+    ) -> None:
+        self.patch_size = patch_size
+        settings = self._settings(arch)
+        # Floats, since numpy scalars break the graph of torch.compile.
+        rates = torch.linspace(0, drop_path_rate, settings['num_layers']).tolist()
+        super().__init__(
+            settings,
+            img_size=img_size,
+            patch_size=patch_size,
+            in_channels=in_channels,
+            out_type=out_type,
+            layer_cfgs=[dict(drop_path_rate=rate) for rate in rates],
+            init_cfg=init_cfg,
+            **kwargs)
+        self.with_cp = with_cp
+        self.in_channels = in_channels
+        self.patch_grid(self.img_size)
+        self.patch_embed = MODELS.build(
+            dict(
+                stem or dict(type='mmeffmae.PatchifyStem'),
+                patch_size=patch_size,
+                in_channels=in_channels,
+                input_size=self.img_size,
+                embed_dims=self.embed_dims))
+        self.custom_ffn = ffn is not None
+        if ffn is not None:
+            for layer, rate in zip(self.layers, rates):
+                layer.ffn = MODELS.build(
+                    dict(
+                        ffn,
+                        embed_dims=self.embed_dims,
+                        feedforward_channels=settings['feedforward_channels'],
+                        drop_path_rate=rate))
+        self._share_attention(share_attn)
+
+    @classmethod
+    def _settings(cls, arch: Union[str, dict]) -> dict:
+        if isinstance(arch, dict):
+            return dict(arch)
+        if arch.lower() not in cls.arch_zoo:
+            raise ValueError(
+                f'arch {arch!r} is unknown (MaskedViT): choose from '
+                f'{sorted(cls.arch_zoo)}, or give a dict')
+        return cls.arch_zoo[arch.lower()]
+
+    def _share_attention(self, num_groups: Optional[int]) -> None:
+        self.attn_group: Optional[list[int]] = None
+        if num_groups is None:
+            return
+        self.attn_group = attention_groups(self.num_layers, num_groups)
+        # Each shared module is registered once; the layers get it as an
+        # argument, so optimizers, checkpoints and averages see it once.
+        self.shared_attn = nn.ModuleList(
+            MultiheadAttention(
+                self.embed_dims,
+                self.arch_settings['num_heads'],
+                qkv_bias=self.layers[0].attn.qkv.bias is not None)
+            for _ in range(num_groups))
+        for layer in self.layers:
+            layer.attn = AttentionShell(layer.attn)
+
+    def init_weights(self) -> None:
+        """MAE's initialisation, unless ``init_cfg`` loads weights."""
+        super().init_weights()
+        if (self.init_cfg or {}).get('type') == 'Pretrained':
+            return
+        table = sincos_positions(
+            self.patch_resolution, self.embed_dims, self.with_cls_token)
+        self.pos_embed.data.copy_(table)
+        if hasattr(self.patch_embed, 'projection'):
+            nn.init.xavier_uniform_(self.patch_embed.projection.weight.data.flatten(1))
+        if self.cls_token is not None:
+            nn.init.normal_(self.cls_token, std=.02)
+
+    def freeze_pos_embed(self) -> None:
+        """Keep the position table fixed, as pre-training does."""
+        self.pos_embed.requires_grad_(False)
+
+    def patch_grid(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Rows and columns of patches of an image of ``(H, W)`` pixels.
+
+        Raises:
+            ValueError: If the patch size does not divide both.
+        """
+        rows, cols = size[0] // self.patch_size, size[1] // self.patch_size
+        fitting = (rows * self.patch_size, cols * self.patch_size)
+        if fitting != tuple(size) or not rows * cols:
+            raise ValueError(
+                f'image size {tuple(size)} is not divisible by patch_size '
+                f'{self.patch_size} (MaskedViT): resize or crop the images to '
+                f'a multiple, such as {tuple(max(s, self.patch_size) for s in fitting)}')
+        return rows, cols
+
+    def check_plan(self, plan: MaskPlan) -> None:
+        """Say early what this encoder cannot take.
+
+        Raises:
+            ValueError: If the plan has hidden slots.
+        """
+        if plan.hidden is not None:
+            raise ValueError(
+                'the plan hides visible patches behind a learnable token '
+                '(MaskedViT has none): use a masking without secondary masks')
+
+    def forward(
+        self, images: Tensor, plan: Optional[MaskPlan] = None
+    ) -> Union[Tensor, tuple[Tensor, ...]]:
+        """Encode visible patches, or whole images without a plan.
+
+        Args:
+            images (Tensor): ``(B, C, H, W)``.
+            plan (MaskPlan, optional): K views of each image.
+
+        Returns:
+            Tensor | tuple[Tensor]: With a plan ``(B·K, [1 +] V, C)``, after
+            the final norm; without one an output of ``out_type`` for each of
+            ``out_indices``.
+        """
+        if plan is not None:
+            return self._forward_visible(images, plan)
+        tokens, grid = self.patch_embed(images)
+        tokens = self._add_positions(tokens, self._positions(grid))
+        return self._forward_layers(
+            tokens, TokenLayout(tuple(grid), self.num_extra_tokens))
+
+    def _forward_visible(self, images: Tensor, plan: MaskPlan) -> Tensor:
+        table = self._positions(plan.grid)
+        extra = self.num_extra_tokens
+        positions = gather_table(table[0, extra:], plan.ids_keep)
+        if extra:
+            first = table[:, :extra].expand(positions.size(0), -1, -1)
+            positions = torch.cat([first, positions], dim=1)
+        tokens = self.patch_embed.embed_visible(images, plan)
+        tokens = self._add_positions(tokens, positions)
+        layout = TokenLayout(plan.grid, extra, plan.ids_keep.flatten(0, 1))
+        for index in range(self.num_layers):
+            tokens = self._forward_layer(index, tokens, layout)
+        return self.ln1(tokens) if self.final_norm else tokens
+
+    def _positions(self, grid: tuple[int, int]) -> Tensor:
+        return resize_positions(
+            self.pos_embed, self.patch_resolution, grid, self.num_extra_tokens,
+            self.interpolate_mode)
+
+    def _add_positions(self, tokens: Tensor, positions: Tensor) -> Tensor:
+        if self.cls_token is not None:
+            cls_token = self.cls_token.expand(tokens.size(0), -1, -1)
+            tokens = torch.cat([cls_token, tokens], dim=1)
+        return self.pre_norm(self.drop_after_pos(tokens + positions))
+
+    def _forward_layers(self, x: Tensor, layout: TokenLayout) -> tuple[Tensor, ...]:
+        outs = []
+        for index in range(self.num_layers):
+            x = self._forward_layer(index, x, layout)
+            if index == self.num_layers - 1 and self.final_norm:
+                x = self.ln1(x)
+            if index in self.out_indices:
+                outs.append(self._format_output(x, layout.grid))
+        return tuple(outs)
+
+    def _forward_layer(self, index: int, x: Tensor, layout: TokenLayout) -> Tensor:
+        if self.with_cp and x.requires_grad:
+            return checkpoint(
+                self._layer, index, x, layout, use_reentrant=False)
+        return self._layer(index, x, layout)
+
+    def _layer(self, index: int, x: Tensor, layout: TokenLayout) -> Tensor:
+        layer = self.layers[index]
+        if self.attn_group is None:
+            x = x + layer.attn(layer.ln1(x))
+        else:
+            core = self.shared_attn[self.attn_group[index]]
+            x = x + layer.attn(layer.ln1(x), core)
+        if self.custom_ffn:
+            return layer.ffn(layer.ln2(x), identity=x, layout=layout)
+        return layer.ffn(layer.ln2(x), identity=x)
+
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
+        """Depth of a parameter for layer-wise decay, and the number of depths.
+
+        Shared attention counts as the middle layer of its group.
+        """
+        name = f'{prefix}shared_attn.'
+        if self.attn_group is None or not param_name.startswith(name):
+            return super().get_layer_depth(param_name, prefix)
+        group = int(param_name[len(name):].split('.')[0])
+        users = [i for i, g in enumerate(self.attn_group) if g == group]
+        return users[len(users) // 2] + 1, self.num_layers + 2
+
+    def _prepare_pos_embed(self, state_dict, prefix, *args, **kwargs) -> None:
+        table = state_dict.get(prefix + 'pos_embed')
+        if table is not None and table.shape[1] != self.pos_embed.shape[1]:
+            side = round((table.shape[1] - self.num_extra_tokens)**.5)
+            # One extra row may be the class token of a file made with one.
+            if side**2 not in (table.shape[1] - 1, table.shape[1]):
+                raise ValueError(
+                    f'{prefix}pos_embed of {tuple(table.shape)} is not on a square '
+                    'grid, so its rows and columns are unknown and it cannot be '
+                    f'resized to {self.patch_resolution} (MaskedViT): export the '
+                    'checkpoint with tools/export_backbone.py first')
+        super()._prepare_pos_embed(state_dict, prefix, *args, **kwargs)

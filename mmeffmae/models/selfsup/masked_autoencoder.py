@@ -1,0 +1,137 @@
+# Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
+from typing import Optional, Union
+
+import torch
+from mmengine.structures import BaseDataElement
+from mmpretrain.models.selfsup import BaseSelfSupervisor
+from torch import Tensor, nn
+
+from mmeffmae.masking import MaskPlan
+from mmeffmae.registry import MODELS, TASK_UTILS
+
+#: MAE's initialisation of the layers; parts add their own on top.
+INIT_CFG = [
+    dict(type='Xavier', layer='Linear', distribution='uniform'),
+    dict(type='Constant', layer='LayerNorm', val=1., bias=0.),
+]
+
+
+@MODELS.register_module()
+class MaskedAutoencoder(BaseSelfSupervisor):
+    """Masking, encoder, decoder and head, wired.
+
+    Every method but those with a teacher is this class with other parts.
+    Sizes that the encoder knows (grid, width, patch size, channels) need not
+    be repeated for the neck and the head.
+
+    Args:
+        backbone (dict): The encoder.
+        neck (dict): The decoder.
+        head (dict): Target and loss.
+        masking (dict): The masking strategy.
+        data_preprocessor (dict, optional): Defaults to mmpretrain's
+            ``SelfSupDataPreprocessor``.
+        init_cfg (list[dict], optional): Defaults to MAE's initialisation.
+    """
+
+    def __init__(
+        self,
+        backbone: dict,
+        neck: dict,
+        head: dict,
+        masking: dict,
+        data_preprocessor: Optional[Union[dict, nn.Module]] = None,
+        init_cfg: Optional[list[dict]] = None,
+    ) -> None:
+        encoder = MODELS.build(backbone)
+        sizes = dict(patch_size=encoder.patch_size)
+        neck = {
+            'grid': encoder.patch_resolution,
+            'embed_dim': encoder.embed_dims,
+            'in_chans': encoder.in_channels,
+            **sizes,
+            **neck
+        }
+        head = {'in_channels': encoder.in_channels, **sizes, **head}
+        if not isinstance(data_preprocessor, nn.Module):
+            # Prefixed, so that it builds under any default scope.
+            data_preprocessor = {
+                'type': 'mmpretrain.SelfSupDataPreprocessor',
+                **(data_preprocessor or {})
+            }
+            data_preprocessor = MODELS.build(data_preprocessor)
+        super().__init__(
+            backbone=encoder,
+            neck=MODELS.build(neck),
+            head=MODELS.build(head),
+            data_preprocessor=data_preprocessor,
+            init_cfg=init_cfg or INIT_CFG)
+        self.masking = TASK_UTILS.build(masking)
+        self.backbone.freeze_pos_embed()
+
+    def draw_plan(self, images: Tensor) -> MaskPlan:
+        """Draw the masks of a batch from torch's generator of its device.
+
+        Args:
+            images (Tensor): ``(B, C, H, W)``.
+
+        Raises:
+            ValueError: If the patch size does not divide the images, or the
+                masking does not fit their grid.
+        """
+        grid = self.backbone.patch_grid(tuple(images.shape[-2:]))
+        noise = torch.rand(images.size(0), *grid, device=images.device)
+        return self.masking(noise)
+
+    def forward(
+        self,
+        inputs: Tensor,
+        data_samples: Optional[list[BaseDataElement]] = None,
+        mode: str = 'tensor',
+        plan: Optional[MaskPlan] = None,
+    ) -> Union[Tensor, tuple[Tensor, ...], dict[str, Tensor]]:
+        """As ``BaseSelfSupervisor``, with a plan for ``mode='loss'``."""
+        if mode == 'loss':
+            return self.loss(inputs, data_samples, plan)
+        return super().forward(inputs, data_samples, mode)
+
+    def predict(self, inputs: Tensor, plan: MaskPlan) -> Tensor:
+        """Predictions ``(B·K, P, D)`` for images ``(B, C, H, W)``."""
+        self.backbone.check_plan(plan)
+        return self.neck(self.backbone(inputs, plan), plan)
+
+    def loss(
+        self,
+        inputs: Tensor,
+        data_samples: Optional[list[BaseDataElement]] = None,
+        plan: Optional[MaskPlan] = None,
+    ) -> dict[str, Tensor]:
+        """The terms of the objective.
+
+        Args:
+            inputs (Tensor): ``(B, C, H, W)``, preprocessed.
+            data_samples (list, optional): Not used.
+            plan (MaskPlan, optional): Replaces the drawn one.
+
+        Returns:
+            dict[str, Tensor]: The head's terms.
+        """
+        plan = plan or self.draw_plan(inputs)
+        return self.head.loss(self.predict(inputs, plan), inputs, plan)
+
+    @torch.no_grad()
+    def reconstruct(
+        self, inputs: Tensor, plan: Optional[MaskPlan] = None
+    ) -> tuple[Tensor, MaskPlan]:
+        """Images with their masked patches predicted.
+
+        Args:
+            inputs (Tensor): ``(B, C, H, W)``, preprocessed.
+            plan (MaskPlan, optional): Replaces the drawn one.
+
+        Returns:
+            tuple[Tensor, MaskPlan]: ``(B, K, C, H, W)`` in the space of the
+            inputs, and the plan.
+        """
+        plan = plan or self.draw_plan(inputs)
+        return self.head.paint(self.predict(inputs, plan), inputs, plan), plan
