@@ -93,7 +93,8 @@ class MaskedViT(VisionTransformer):
         self.patch_size = patch_size
         settings = self._settings(arch)
         # Floats, since numpy scalars break the graph of torch.compile.
-        rates = torch.linspace(0, drop_path_rate, settings['num_layers']).tolist()
+        last = max(settings['num_layers'] - 1, 1)
+        rates = [drop_path_rate * i / last for i in range(settings['num_layers'])]
         super().__init__(
             settings,
             img_size=img_size,
@@ -162,6 +163,11 @@ class MaskedViT(VisionTransformer):
             nn.init.xavier_uniform_(self.patch_embed.projection.weight.data.flatten(1))
         if self.cls_token is not None:
             nn.init.normal_(self.cls_token, std=.02)
+
+    def train(self, mode: bool = True) -> 'MaskedViT':
+        """As torch's, which returns the module; mmpretrain's returns None."""
+        super().train(mode)
+        return self
 
     def freeze_pos_embed(self) -> None:
         """Keep the position table fixed, as pre-training does."""
