@@ -1,1 +1,5 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
+from .load_image import LoadImage, UnreadableImage
+from .seed_sample import SeedSample
+
+__all__ = ['LoadImage', 'SeedSample', 'UnreadableImage']

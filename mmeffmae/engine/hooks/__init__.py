@@ -1,8 +1,20 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
+from .checkpoint import SafeCheckpointHook
+from .environment import EnvironmentHook
+from .keyed_randomness import KeyedRandomnessHook
 from .knn_monitor import KNNMonitorHook
+from .nonfinite import NonFiniteGuardHook
+from .preemption import PreemptionHook
+from .progress import ProgressHook
 from .reconstruction import ReconstructionHook
 
 __all__ = [
+    'EnvironmentHook',
     'KNNMonitorHook',
+    'KeyedRandomnessHook',
+    'NonFiniteGuardHook',
+    'PreemptionHook',
+    'ProgressHook',
     'ReconstructionHook',
+    'SafeCheckpointHook',
 ]

@@ -1,0 +1,187 @@
+# Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
+"""What the command-line tools share: config, arguments, processes."""
+import argparse
+import os
+import subprocess
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+from mmengine.config import Config, DictAction
+from mmengine.device import get_device
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner, find_latest_checkpoint
+
+_TRAINING_FIELDS = ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper')
+_TESTING_FIELDS = ('model', 'test_dataloader', 'test_cfg', 'test_evaluator')
+_AMP_READY = ('OptimWrapper', 'AmpOptimWrapper', 'BFloat16OptimWrapper',
+              'mmeffmae.BFloat16OptimWrapper')
+_EXTRAS = {'mmdet': 'det', 'mmseg': 'seg'}
+
+
+class ConfigError(ValueError):
+    """A config or an argument that cannot work; tools print it and stop."""
+
+
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that training and testing share."""
+    parser.add_argument('--work-dir', help='folder of logs and checkpoints')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
+        help='change settings of the config, such as '
+        'train_dataloader.batch_size=8 or key="[(a,b),(c,d)]"')
+    parser.add_argument(
+        '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none', help='what starts the processes')
+    # torch.distributed.launch passes it; torchrun sets the variable.
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+
+
+def load_config(args: argparse.Namespace, training: bool) -> Config:
+    """Read the config and merge the common arguments.
+
+    Raises:
+        ConfigError: The file, a field or the package of its scope is
+            missing.
+    """
+    path = Path(args.config)
+    if not path.is_file():
+        raise ConfigError(f'config {path} is not a file (searched from '
+                          f'{Path.cwd()})')
+    cfg = Config.fromfile(path)
+    if args.cfg_options is not None:
+        cfg.merge_from_dict(args.cfg_options)
+    fields = _TRAINING_FIELDS if training else _TESTING_FIELDS
+    missing = [name for name in fields if cfg.get(name) is None]
+    if missing:
+        raise ConfigError(
+            f'config {path} has no {", ".join(missing)}, which '
+            f'{"training" if training else "testing"} needs')
+    _check_scope(cfg, path)
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    cfg.launcher = args.launcher
+    if args.work_dir is not None:
+        cfg.work_dir = args.work_dir
+    elif cfg.get('work_dir') is None:
+        cfg.work_dir = f'./work_dirs/{path.stem}'
+    return cfg
+
+
+def _check_scope(cfg: Config, path: Path) -> None:
+    scope = cfg.get('default_scope', 'mmengine')
+    if find_spec(scope) is None:
+        extra = _EXTRAS.get(scope)
+        mend = f'pip install "mmeffmae[{extra}]"' if extra else 'install it'
+        raise ConfigError(f'config {path} has default_scope={scope!r}, but '
+                          f'the package {scope} is not installed: {mend}')
+
+
+def set_resume(cfg: Config, resume: str | None) -> None:
+    """Merge ``--resume``: None, 'auto' or a checkpoint.
+
+    'auto' takes the last checkpoint of the work directory. If there is none,
+    the run starts as the config says, ``load_from`` included.
+    """
+    if resume == 'auto':
+        cfg.resume = find_latest_checkpoint(cfg.work_dir) is not None
+        if cfg.resume:
+            cfg.load_from = None
+    elif resume is not None:
+        cfg.resume, cfg.load_from = True, resume
+
+
+def use_amp(cfg: Config) -> None:
+    """Merge ``--amp``: bfloat16, but float16 for mmdet.
+
+    mmcv's RoIAlign has no bfloat16 kernel.
+
+    Raises:
+        ConfigError: The optimizer wrapper has no mixed-precision form, or
+            mmdet runs without a GPU.
+    """
+    wrapper = cfg.optim_wrapper
+    if wrapper.get('type', 'OptimWrapper') not in _AMP_READY:
+        raise ConfigError(f'--amp: optim_wrapper.type={wrapper.type!r} has '
+                          'no mixed-precision form; set its precision in the '
+                          'config instead')
+    for option in ('dtype', 'loss_scale', 'use_fsdp', 'enabled'):
+        wrapper.pop(option, None)
+    if cfg.get('default_scope') != 'mmdet':
+        wrapper.update(type='mmeffmae.BFloat16OptimWrapper', enabled=True)
+        return
+    if get_device() == 'cpu':
+        raise ConfigError('--amp: mmdet trains in float16, which needs a '
+                          'GPU: leave --amp out')
+    wrapper.update(
+        type='AmpOptimWrapper', dtype='float16', loss_scale='dynamic')
+
+
+def world_size(launcher: str) -> int:
+    """Number of processes that the launcher has started.
+
+    Raises:
+        ConfigError: The launcher has not set its environment variables.
+    """
+    if launcher == 'none':
+        return 1
+    return int(_variables(launcher)['WORLD_SIZE'])
+
+
+def init_cpu_process_group(cfg: Config) -> None:
+    """Let several processes train on CPUs.
+
+    mmengine's ``init_dist`` and its default model wrapper need a GPU; the
+    Runner leaves both out when a process group and ``model_wrapper_cfg``
+    exist. Does nothing for a single process or where there is a GPU.
+
+    Raises:
+        ConfigError: The launcher has not set its environment variables.
+    """
+    if cfg.launcher == 'none' or get_device() != 'cpu':
+        return
+    os.environ.update(_variables(cfg.launcher))
+    if not torch.distributed.is_initialized():
+        torch.distributed.init_process_group('gloo')
+    wrapper = cfg.setdefault('model_wrapper_cfg', {})
+    wrapper.setdefault('type', 'MMDistributedDataParallel')
+    wrapper.setdefault('broadcast_buffers', False)
+    wrapper.setdefault('find_unused_parameters',
+                       cfg.get('find_unused_parameters', False))
+    wrapper.device_ids = None
+
+
+def _variables(launcher: str) -> dict[str, str]:
+    """Torch's variables of a distributed run, from those of the launcher."""
+    names = dict(
+        pytorch=('RANK', 'WORLD_SIZE', 'LOCAL_RANK'),
+        slurm=('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_LOCALID'),
+        mpi=('OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE',
+             'OMPI_COMM_WORLD_LOCAL_RANK'))[launcher]
+    missing = [name for name in names if name not in os.environ]
+    if missing:
+        start = dict(
+            pytorch='tools/dist_train.sh or torchrun',
+            slurm='tools/slurm_train.sh or srun', mpi='mpirun')[launcher]
+        raise ConfigError(f'--launcher {launcher}: {", ".join(missing)} not '
+                          f'set: start the processes with {start}')
+    rank, size, local = (os.environ[name] for name in names)
+    values = dict(RANK=rank, WORLD_SIZE=size, LOCAL_RANK=local)
+    values['MASTER_PORT'] = os.environ.get('MASTER_PORT', '29500')
+    values['MASTER_ADDR'] = os.environ.get('MASTER_ADDR') or _first_host()
+    return values
+
+
+def _first_host() -> str:
+    nodes = os.environ.get('SLURM_NODELIST')
+    if nodes is None:
+        return '127.0.0.1'
+    hosts = subprocess.run(['scontrol', 'show', 'hostnames', nodes],
+                           capture_output=True, text=True, check=True)
+    return hosts.stdout.split()[0]
+
+
+def build_runner(cfg: Config) -> Runner:
+    """Build the runner that the config names, mmengine's by default."""
+    if 'runner_type' in cfg:
+        return RUNNERS.build(cfg)
+    return Runner.from_cfg(cfg)

@@ -1,0 +1,70 @@
+# Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
+"""Pre-train, fine-tune, detect or segment: one entry for every config."""
+import argparse
+import sys
+
+from mmengine.runner import Runner
+
+from mmeffmae.checkpoint import register_safe_loader
+from mmeffmae.engine.launch import (ConfigError, add_common_arguments,
+                                    build_runner, init_cpu_process_group,
+                                    load_config, set_resume, use_amp,
+                                    world_size)
+from mmeffmae.engine.lr_scaling import scale_lr
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='training config')
+    parser.add_argument(
+        '--resume', nargs='?', const='auto', metavar='CHECKPOINT',
+        help='continue from a checkpoint; without a value, from the last one '
+        'of the work directory if there is one')
+    parser.add_argument(
+        '--amp', action='store_true',
+        help='mixed precision: bfloat16, for mmdet float16')
+    parser.add_argument('--seed', type=int, help='sets randomness.seed')
+    parser.add_argument(
+        '--no-scale-lr', action='store_true',
+        help='take the learning rate as it is; by default it is scaled from '
+        'auto_scale_lr.base_batch_size to images x ranks x accumulation')
+    parser.add_argument(
+        '--no-validate', action='store_true',
+        help='do not evaluate during training')
+    add_common_arguments(parser)
+    return parser.parse_args(argv)
+
+
+def prepare(args: argparse.Namespace) -> Runner:
+    """Build the runner from the arguments."""
+    cfg = load_config(args, training=True)
+    set_resume(cfg, args.resume)
+    if args.amp:
+        use_amp(cfg)
+    if args.seed is not None:
+        cfg.merge_from_dict({'randomness.seed': args.seed})
+    if args.no_validate:
+        cfg.update(val_cfg=None, val_dataloader=None, val_evaluator=None)
+    scaling = None
+    if args.no_scale_lr:
+        cfg.auto_scale_lr = None
+    else:
+        scaling = scale_lr(cfg, world_size(cfg.launcher))
+    init_cpu_process_group(cfg)
+    register_safe_loader()
+    runner = build_runner(cfg)
+    runner.logger.info(f'Scaled: {scaling}' if scaling else
+                       'The learning rate is not scaled')
+    return runner
+
+
+def main() -> None:
+    try:
+        runner = prepare(parse_args())
+    except ConfigError as error:
+        sys.exit(f'error: {error}')
+    runner.train()
+
+
+if __name__ == '__main__':
+    main()
