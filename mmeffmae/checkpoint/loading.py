@@ -13,10 +13,12 @@ import re
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, Callable, Dict, List, Optional, Tuple, Union
+from urllib.parse import urlparse
 from zipfile import BadZipFile
 
 import numpy as np
 import torch
+from mmengine.dist import barrier, get_local_rank
 from mmengine.logging import HistoryBuffer
 from mmengine.runner.checkpoint import CheckpointLoader
 
@@ -51,16 +53,16 @@ def safe_globals() -> List[Union[Callable, Tuple[Callable, str]]]:
     Returns:
         list: Entries for :func:`torch.serialization.safe_globals`.
     """
-    multiarray = np.asarray(0).__reduce__()[0].__module__
-    core = __import__(multiarray, fromlist=['scalar'])
+    reconstruct: Callable = np.asarray(0).__reduce__()[0]  # type: ignore
+    scalar: Callable = np.float64(0).__reduce__()[0]  # type: ignore
     allowed: List[Any] = [
         HistoryBuffer, np.ndarray, np.dtype,
         (_history_statistic, 'builtins.getattr')
     ]
     allowed += [type(np.dtype(code)) for code in _NUMPY_DTYPES]
     for name in _NUMPY_CORES:  # numpy 1 and 2 name the same functions
-        allowed += [(getattr(core, function), f'{name}.multiarray.{function}')
-                    for function in ('_reconstruct', 'scalar')]
+        allowed += [(reconstruct, f'{name}.multiarray._reconstruct'),
+                    (scalar, f'{name}.multiarray.scalar')]
     return allowed
 
 
@@ -150,11 +152,36 @@ def load_from_local_safely(filename: str,
     return load_checkpoint_safely(filename, map_location)
 
 
+def load_from_http_safely(filename: str,
+                          map_location: Any = None) -> Dict[str, Any]:
+    """Download a checkpoint once into torch's cache and load it safely.
+
+    Args:
+        filename: ``http://`` or ``https://`` address.
+        map_location: As in :func:`torch.load`.
+
+    Returns:
+        dict: As :func:`load_checkpoint_safely`.
+    """
+    folder = Path(torch.hub.get_dir()) / 'checkpoints'
+    file = folder / Path(urlparse(filename).path).name
+    # One process of each machine downloads, the others wait for the file.
+    if get_local_rank() == 0 and not file.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(filename, str(file))
+    barrier()
+    return load_checkpoint_safely(file, map_location)
+
+
 def register_safe_loader() -> None:
-    """Make mmengine read local checkpoints with the safe loader.
+    """Make mmengine read local and downloaded checkpoints safely.
 
     From here on ``load_from``, ``resume`` and ``init_cfg=dict(
     type='Pretrained')`` use it. Calling it again changes nothing.
     """
     CheckpointLoader.register_scheme(
         prefixes='', loader=load_from_local_safely, force=True)
+    CheckpointLoader.register_scheme(
+        prefixes=['http://', 'https://'],
+        loader=load_from_http_safely,
+        force=True)

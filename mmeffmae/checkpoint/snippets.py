@@ -1,0 +1,166 @@
+# Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
+"""Configs of the stock packages that use an exported backbone.
+
+Each snippet is the text of a config with a complete model; none of them
+names this package.
+"""
+import os
+from typing import Any, Dict, List, Mapping, Union
+
+_IMPORTS = """custom_imports = dict(
+    imports={modules}, allow_failed_imports=False)
+"""
+
+_BACKBONE = """dict(
+        {settings},
+        init_cfg=dict(
+            type='Pretrained',
+            checkpoint={checkpoint!r},
+            prefix='backbone.'))"""
+
+_MMPRETRAIN = """# mmpretrain: image classification
+default_scope = 'mmpretrain'
+model = dict(
+    type='ImageClassifier',
+    data_preprocessor=dict(
+        type='ClsDataPreprocessor',
+        num_classes=1000,
+        mean={mean},
+        std={std},
+        to_rgb={to_rgb}),
+    backbone={backbone},
+    head=dict(
+        type='LinearClsHead',
+        num_classes=1000,
+        in_channels={width},
+        loss=dict(type='CrossEntropyLoss', loss_weight=1.0)))
+"""
+
+_PYRAMID = """dict(
+            type='mmseg.Feature2Pyramid',
+            embed_dim={width},
+            rescales=[4, 2, 1, 0.5],
+            norm_cfg=dict(type='BN', requires_grad=True))"""
+
+_MMDET = """# mmdet: object detection
+default_scope = 'mmdet'
+{imports}model = dict(
+    type='FCOS',
+    data_preprocessor=dict(
+        type='DetDataPreprocessor',
+        mean={mean},
+        std={std},
+        bgr_to_rgb={to_rgb},
+        pad_size_divisor={divisor}),
+    backbone={backbone},
+    neck=[
+        {pyramid},
+        dict(
+            type='FPN',
+            in_channels={widths},
+            out_channels=256,
+            add_extra_convs='on_output',
+            num_outs=5)
+    ],
+    bbox_head=dict(
+        type='FCOSHead',
+        num_classes=80,
+        in_channels=256,
+        strides={strides}),
+    test_cfg=dict(
+        nms_pre=1000,
+        score_thr=0.05,
+        nms=dict(type='nms', iou_threshold=0.5),
+        max_per_img=100))
+"""
+
+_MMSEG = """# mmseg: semantic segmentation
+default_scope = 'mmseg'
+{imports}model = dict(
+    type='EncoderDecoder',
+    data_preprocessor=dict(
+        type='SegDataPreProcessor',
+        mean={mean},
+        std={std},
+        bgr_to_rgb={to_rgb},
+        size=(512, 512),
+        pad_val=0,
+        seg_pad_val=255),
+    backbone={backbone},
+    neck={pyramid},
+    decode_head=dict(
+        type='UPerHead',
+        in_channels={widths},
+        in_index=[0, 1, 2, 3],
+        pool_scales=(1, 2, 3, 6),
+        channels=512,
+        num_classes=150,
+        norm_cfg=dict(type='BN', requires_grad=True)),
+    train_cfg=dict(),
+    test_cfg=dict(mode='whole'))
+"""
+
+
+def config_snippets(path: Union[str, os.PathLike],
+                    backbone: Mapping[str, Any], meta: Mapping[str, Any],
+                    embed_dims: int, num_layers: int) -> Dict[str, str]:
+    """Config texts that use an exported backbone.
+
+    Args:
+        path: The exported file.
+        backbone: Config of the stock backbone, without output settings.
+        meta: Of the exported file: ``mean``, ``std``, ``channel_order`` and
+            ``patch_size``.
+        embed_dims: Width of the encoder.
+        num_layers: Depth of the encoder.
+
+    Returns:
+        dict: ``'mmpretrain'``, ``'mmdet'`` and ``'mmseg'``. Encoders of fewer
+        than four layers, or with another patch side than a multiple of 4,
+        have no feature pyramid and get the first only.
+    """
+    checkpoint = str(path)
+    values: Dict[str, Any] = dict(
+        mean=meta['mean'],
+        std=meta['std'],
+        to_rgb=meta['channel_order'] == 'rgb',
+        width=embed_dims)
+    averaged = _backbone(
+        checkpoint, backbone, out_type='avg_featmap', final_norm=False)
+    snippets = dict(
+        mmpretrain=_MMPRETRAIN.format(backbone=averaged, **values))
+    side = meta['patch_size']
+    if num_layers < 4 or not isinstance(side, int) or side % 4:
+        return snippets
+    last_layers = [num_layers * part // 4 - 1 for part in (1, 2, 3, 4)]
+    maps = _backbone(
+        checkpoint,
+        backbone,
+        out_type='featmap',
+        out_indices=last_layers,
+        final_norm=False)
+    values.update(
+        backbone=maps,
+        pyramid=_PYRAMID.format(width=embed_dims),
+        widths=[embed_dims] * 4,
+        imports=_IMPORTS.format(modules=['mmpretrain.models', 'mmseg.models']),
+        divisor=2 * side,
+        strides=[side // 4, side // 2, side, 2 * side, 4 * side])
+    snippets['mmdet'] = _MMDET.format(**values)
+    values.update(
+        imports=_IMPORTS.format(modules=['mmpretrain.models']),
+        pyramid=values['pyramid'].replace('\n    ', '\n'))
+    snippets['mmseg'] = _MMSEG.format(**values)
+    return snippets
+
+
+def _backbone(checkpoint: str, backbone: Mapping[str, Any],
+              **outputs: Any) -> str:
+    lines: List[str] = [
+        f'{key}={value!r}' for key, value in {
+            **backbone,
+            **outputs
+        }.items()
+    ]
+    return _BACKBONE.format(
+        settings=',\n        '.join(lines), checkpoint=checkpoint)
