@@ -4,10 +4,17 @@
 Export lives in :mod:`mmeffmae.checkpoint.export`, which imports mmpretrain's
 models.
 """
-from .loading import (CheckpointError, UnsafeCheckpointError,
-                      load_checkpoint_safely, register_safe_loader)
-from .metadata import (checkpoint_grid, checkpoint_preprocessing,
-                       preprocessing_differences)
+from .loading import (
+                      CheckpointError,
+                      UnsafeCheckpointError,
+                      load_checkpoint_safely,
+                      register_safe_loader,
+)
+from .metadata import (
+                      checkpoint_grid,
+                      checkpoint_preprocessing,
+                      preprocessing_differences,
+)
 from .report import LoadReport, load_with_report
 
 __all__ = [

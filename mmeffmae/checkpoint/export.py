@@ -25,9 +25,10 @@ backbone, every key of it, and must give the encoder's features.
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Tuple, Union
+from typing import Any
 
 import mmengine
 import torch
@@ -40,8 +41,7 @@ from mmeffmae.version import __version__
 
 from .loading import CheckpointError, load_checkpoint_safely
 from .metadata import checkpoint_config, preprocessing_of_config
-from .report import (Grid, LoadReport, encoder_grid, load_with_report,
-                     resize_table)
+from .report import Grid, LoadReport, encoder_grid, load_with_report, resize_table
 from .snippets import config_snippets
 
 _PREFIX = 'backbone.'
@@ -69,8 +69,8 @@ class ExportResult:
     """
 
     path: Path
-    backbone: Dict[str, Any]
-    meta: Dict[str, Any]
+    backbone: dict[str, Any]
+    meta: dict[str, Any]
     report: LoadReport
     embed_dims: int
     num_layers: int
@@ -90,16 +90,16 @@ class ExportResult:
                          f'(largest difference {self.feature_error:.1e})')
         return '\n'.join(lines)
 
-    def snippets(self) -> Dict[str, str]:
+    def snippets(self) -> dict[str, str]:
         """Stock configs that use the file, see :mod:`.snippets`."""
         return config_snippets(
             self.path.resolve(), self.backbone, self.meta, self.embed_dims,
             self.num_layers)
 
 
-def export_backbone(checkpoint: Union[str, os.PathLike],
-                    out: Union[str, os.PathLike, None] = None,
-                    config: Union[str, os.PathLike, None] = None,
+def export_backbone(checkpoint: str | os.PathLike,
+                    out: str | os.PathLike | None = None,
+                    config: str | os.PathLike | None = None,
                     prefix: str = _PREFIX) -> ExportResult:
     """Write the encoder of a pre-training checkpoint as a stock backbone.
 
@@ -173,8 +173,8 @@ def _load_into_stock(stock: nn.Module, tensors: Mapping[str, Tensor],
 
 
 def _settings(content: Mapping[str, Any],
-              config: Union[str, os.PathLike, None],
-              path: Path) -> Dict[str, Any]:
+              config: str | os.PathLike | None,
+              path: Path) -> dict[str, Any]:
     if config is not None:
         return Config.fromfile(config).to_dict()
     settings = checkpoint_config(content)
@@ -229,7 +229,7 @@ def _check_types(value: Any) -> None:
             _check_types(item)
 
 
-def stock_config(encoder: nn.Module) -> Dict[str, Any]:
+def stock_config(encoder: nn.Module) -> dict[str, Any]:
     """Config of the stock backbone that computes what the encoder does.
 
     Args:
@@ -260,7 +260,7 @@ def stock_config(encoder: nn.Module) -> Dict[str, Any]:
             f'{type(encoder).__name__} is no single convolution, so it has no '
             'stock equivalent: give the encoder the methods exportable_as and '
             'export_state_dict')
-    config: Dict[str, Any] = dict(
+    config: dict[str, Any] = dict(
         type='mmpretrain.VisionTransformer',
         arch=stock_arch(encoder.arch_settings),
         img_size=_plain_size(encoder.img_size),
@@ -274,7 +274,7 @@ def stock_config(encoder: nn.Module) -> Dict[str, Any]:
     return config
 
 
-def stock_arch(settings: Mapping[str, int]) -> Union[str, Dict[str, int]]:
+def stock_arch(settings: Mapping[str, int]) -> str | dict[str, int]:
     """Name of an architecture in stock mmpretrain, else the sizes.
 
     Args:
@@ -289,7 +289,7 @@ def stock_arch(settings: Mapping[str, int]) -> Union[str, Dict[str, int]]:
     return sizes
 
 
-def stock_tensors(encoder: nn.Module) -> Dict[str, Tensor]:
+def stock_tensors(encoder: nn.Module) -> dict[str, Tensor]:
     """Weights of an encoder under stock names, as plain CPU tensors."""
     state_dict = encoder.export_state_dict() if hasattr(
         encoder, 'export_state_dict') else encoder.state_dict()
@@ -301,9 +301,9 @@ def stock_tensors(encoder: nn.Module) -> Dict[str, Tensor]:
 
 
 def _on_square_grid(
-        backbone: Dict[str, Any], tensors: Dict[str, Tensor],
-        source: Optional[Grid]
-) -> Tuple[Dict[str, Any], Dict[str, Tensor]]:
+        backbone: dict[str, Any], tensors: dict[str, Tensor],
+        source: Grid | None
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Resize the position table: stock loading takes every one for square."""
     if source is None or source[0] == source[1]:
         return backbone, tensors
@@ -340,7 +340,7 @@ def _feature_map(encoder: nn.Module, outputs: Any) -> Tensor:
 
 
 def _meta(content: Mapping[str, Any], settings: Mapping[str, Any],
-          path: Path) -> Dict[str, Any]:
+          path: Path) -> dict[str, Any]:
     model = settings['model']
     parts = [model] + [
         model[key] for key in ('masking', 'head') if model.get(key)
@@ -366,8 +366,8 @@ def _meta(content: Mapping[str, Any], settings: Mapping[str, Any],
     return {**meta, **preprocessing}
 
 
-def _geometry(backbone: Mapping[str, Any], source_grid: Optional[Grid],
-              grid: Optional[Grid]) -> Dict[str, Any]:
+def _geometry(backbone: Mapping[str, Any], source_grid: Grid | None,
+              grid: Grid | None) -> dict[str, Any]:
     return dict(
         arch=backbone['arch'],
         img_size=backbone['img_size'],
@@ -388,13 +388,13 @@ def _write(target: Path, tensors: Mapping[str, Tensor],
     os.replace(partial, target)
 
 
-def _pair(value: Any) -> Tuple[int, int]:
+def _pair(value: Any) -> tuple[int, int]:
     if isinstance(value, (list, tuple)):
         return int(value[0]), int(value[1])
     return int(value), int(value)
 
 
-def _plain_size(value: Any) -> Union[int, List[int]]:
+def _plain_size(value: Any) -> int | list[int]:
     """One number for a square, else ``[height, width]``."""
     height, width = _pair(value)
     return height if height == width else [height, width]

@@ -10,9 +10,10 @@ unpickle it freely.
 """
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any, Callable, Dict, List, Optional, Tuple, Union
+from typing import Any
 from urllib.parse import urlparse
 from zipfile import BadZipFile
 
@@ -47,7 +48,7 @@ def _history_statistic(owner: type, name: str) -> Callable:
     return getattr(HistoryBuffer, name)
 
 
-def safe_globals() -> List[Union[Callable, Tuple[Callable, str]]]:
+def safe_globals() -> list[Callable | tuple[Callable, str]]:
     """What a checkpoint may name: the classes mmengine writes, no more.
 
     Returns:
@@ -55,7 +56,7 @@ def safe_globals() -> List[Union[Callable, Tuple[Callable, str]]]:
     """
     reconstruct: Callable = np.asarray(0).__reduce__()[0]  # type: ignore
     scalar: Callable = np.float64(0).__reduce__()[0]  # type: ignore
-    allowed: List[Any] = [
+    allowed: list[Any] = [
         HistoryBuffer, np.ndarray, np.dtype,
         (_history_statistic, 'builtins.getattr')
     ]
@@ -74,7 +75,7 @@ def _beside(path: Path) -> str:
         names[:8]) if names else 'there is no .pth file in its folder'
 
 
-def _refused_global(message: str) -> Optional[str]:
+def _refused_global(message: str) -> str | None:
     found = re.search(r'GLOBAL (.+?) (?:was not|whose module)', message)
     if found:
         return found.group(1)
@@ -82,8 +83,8 @@ def _refused_global(message: str) -> Optional[str]:
     return found.group(1) if found else None
 
 
-def load_checkpoint_safely(path: Union[str, os.PathLike],
-                           map_location: Any = 'cpu') -> Dict[str, Any]:
+def load_checkpoint_safely(path: str | os.PathLike,
+                           map_location: Any = 'cpu') -> dict[str, Any]:
     """Load a checkpoint file; nothing in the file can run code.
 
     Args:
@@ -147,13 +148,13 @@ def _first_line(error: Exception) -> str:
 
 
 def load_from_local_safely(filename: str,
-                           map_location: Any = None) -> Dict[str, Any]:
+                           map_location: Any = None) -> dict[str, Any]:
     """:func:`load_checkpoint_safely` with the signature mmengine asks for."""
     return load_checkpoint_safely(filename, map_location)
 
 
 def load_from_http_safely(filename: str,
-                          map_location: Any = None) -> Dict[str, Any]:
+                          map_location: Any = None) -> dict[str, Any]:
     """Download a checkpoint once into torch's cache and load it safely.
 
     Args:

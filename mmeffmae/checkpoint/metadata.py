@@ -6,14 +6,15 @@ undo the safe loader, so it is read as literals only.
 """
 import ast
 import math
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from collections.abc import Mapping
+from typing import Any
 
 from .loading import CheckpointError
 
 _CONSTANTS = {'inf': math.inf, 'nan': math.nan}
 
 
-def parse_config_text(text: str) -> Dict[str, Any]:
+def parse_config_text(text: str) -> dict[str, Any]:
     """Read the config text of a checkpoint without executing it.
 
     Args:
@@ -32,7 +33,7 @@ def parse_config_text(text: str) -> Dict[str, Any]:
         raise CheckpointError(
             f'the config text in the checkpoint cannot be read ({error}): '
             'give the config file with --config') from error
-    config: Dict[str, Any] = {}
+    config: dict[str, Any] = {}
     for node in tree.body:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0],
                                                        ast.Name):
@@ -44,7 +45,7 @@ def _literal(node: ast.expr) -> Any:
     if isinstance(node, ast.Dict):
         return {
             _literal(key): _literal(value)
-            for key, value in zip(node.keys, node.values) if key is not None
+            for key, value in zip(node.keys, node.values, strict=True) if key is not None
         }
     if isinstance(node, ast.List):
         return [_literal(item) for item in node.elts]
@@ -52,7 +53,7 @@ def _literal(node: ast.expr) -> Any:
         return tuple(_literal(item) for item in node.elts)
     if (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
             and node.func.id == 'dict'):
-        merged: Dict[str, Any] = {}
+        merged: dict[str, Any] = {}
         for part in node.args:
             merged.update(_literal(part))
         merged.update({word.arg: _literal(word.value)
@@ -66,14 +67,14 @@ def _literal(node: ast.expr) -> Any:
         return ast.unparse(node)
 
 
-def checkpoint_config(checkpoint: Mapping[str, Any]) -> Dict[str, Any]:
+def checkpoint_config(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
     """The config stored in a training checkpoint, ``{}`` if there is none."""
     meta = checkpoint.get('meta') or {}
     text = meta.get('cfg')
     return parse_config_text(text) if isinstance(text, str) else {}
 
 
-def preprocessing_of_config(config: Mapping[str, Any]) -> Dict[str, Any]:
+def preprocessing_of_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """Preprocessing that a config declares.
 
     Args:
@@ -95,7 +96,7 @@ def preprocessing_of_config(config: Mapping[str, Any]) -> Dict[str, Any]:
         settings.get('mean'), settings.get('std'), bool(to_rgb))
 
 
-def preprocessing_of_module(preprocessor: Any) -> Dict[str, Any]:
+def preprocessing_of_module(preprocessor: Any) -> dict[str, Any]:
     """Preprocessing that a built data preprocessor does.
 
     Args:
@@ -119,14 +120,14 @@ def preprocessing_of_module(preprocessor: Any) -> Dict[str, Any]:
         std if std is None else std.flatten().tolist(), bool(swaps))
 
 
-def _preprocessing(mean: Any, std: Any, to_rgb: bool) -> Dict[str, Any]:
+def _preprocessing(mean: Any, std: Any, to_rgb: bool) -> dict[str, Any]:
     return dict(
         mean=None if mean is None else [float(v) for v in mean],
         std=None if std is None else [float(v) for v in std],
         channel_order='rgb' if to_rgb else 'bgr')
 
 
-def checkpoint_preprocessing(checkpoint: Mapping[str, Any]) -> Dict[str, Any]:
+def checkpoint_preprocessing(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
     """Preprocessing of the images that a checkpoint was trained with.
 
     Args:
@@ -146,7 +147,7 @@ def checkpoint_preprocessing(checkpoint: Mapping[str, Any]) -> Dict[str, Any]:
 
 
 def checkpoint_grid(
-        checkpoint: Mapping[str, Any]) -> Optional[Tuple[int, int]]:
+        checkpoint: Mapping[str, Any]) -> tuple[int, int] | None:
     """Rows and columns of the position table of a checkpoint, if it says.
 
     Args:
@@ -168,7 +169,7 @@ def checkpoint_grid(
     return height // rows, width // cols
 
 
-def _pair(value: Any) -> Tuple[int, int]:
+def _pair(value: Any) -> tuple[int, int]:
     if isinstance(value, (list, tuple)):
         return int(value[0]), int(value[1])
     return int(value), int(value)
@@ -176,7 +177,7 @@ def _pair(value: Any) -> Tuple[int, int]:
 
 def preprocessing_differences(theirs: Mapping[str, Any],
                               ours: Mapping[str, Any],
-                              tolerance: float = 1e-2) -> List[str]:
+                              tolerance: float = 1e-2) -> list[str]:
     """Where the preprocessing of a checkpoint and of a model differ.
 
     Args:
@@ -201,5 +202,5 @@ def preprocessing_differences(theirs: Mapping[str, Any],
 def _same(a: Any, b: Any, tolerance: float) -> bool:
     if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
         return len(a) == len(b) and all(
-            abs(x - y) <= tolerance for x, y in zip(a, b))
+            abs(x - y) <= tolerance for x, y in zip(a, b, strict=True))
     return a == b

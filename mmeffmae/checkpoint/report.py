@@ -11,17 +11,17 @@ An encoder may declare keys that its output form adds or drops with a method
 ``VisionTransformer``.
 """
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
-from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor, nn
 
 from .loading import CheckpointError
 
-Shape = Tuple[int, ...]
-Grid = Tuple[int, int]
+Shape = tuple[int, ...]
+Grid = tuple[int, int]
 
 # A classification head that some files keep beside the encoder's tensors.
 _HEAD_KEYS = ('fc.*', 'head.*')
@@ -46,13 +46,13 @@ class LoadReport:
 
     source: str
     target: str
-    loaded: Tuple[str, ...] = ()
-    resized: Tuple[str, ...] = ()
-    missing: Tuple[str, ...] = ()
-    unexpected: Tuple[str, ...] = ()
-    mismatched: Tuple[str, ...] = ()
+    loaded: tuple[str, ...] = ()
+    resized: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    unexpected: tuple[str, ...] = ()
+    mismatched: tuple[str, ...] = ()
     allowed: frozenset = frozenset()
-    shapes: Optional[Mapping[str, Tuple[Shape, Shape]]] = None
+    shapes: Mapping[str, tuple[Shape, Shape]] | None = None
 
     @property
     def num_keys(self) -> int:
@@ -107,7 +107,7 @@ class LoadReport:
         return ', '.join(words + more)
 
 
-def optional_keys(module: nn.Module) -> Dict[str, List[str]]:
+def optional_keys(module: nn.Module) -> dict[str, list[str]]:
     """Keys that may be missing or unexpected for the module's output form.
 
     Args:
@@ -118,7 +118,7 @@ def optional_keys(module: nn.Module) -> Dict[str, List[str]]:
     """
     if hasattr(module, 'optional_keys'):
         return module.optional_keys()
-    missing: List[str] = []
+    missing: list[str] = []
     unexpected = list(_HEAD_KEYS)
     if not getattr(module, 'final_norm', True):
         unexpected.append('ln1.*')
@@ -132,7 +132,7 @@ def optional_keys(module: nn.Module) -> Dict[str, List[str]]:
 
 
 def select_prefix(state_dict: Mapping[str, Tensor], prefix: str,
-                  module: nn.Module, source: str) -> Dict[str, Tensor]:
+                  module: nn.Module, source: str) -> dict[str, Tensor]:
     """Tensors below a prefix, under the names of the module.
 
     Args:
@@ -169,7 +169,7 @@ def select_prefix(state_dict: Mapping[str, Tensor], prefix: str,
         f'{source}; the file has {found or "no tensors"}: {mend}')
 
 
-def _prefixes(state_dict: Mapping[str, Tensor]) -> List[str]:
+def _prefixes(state_dict: Mapping[str, Tensor]) -> list[str]:
     found = {''}
     for key in state_dict:
         parts = key.split('.')
@@ -177,7 +177,7 @@ def _prefixes(state_dict: Mapping[str, Tensor]) -> List[str]:
     return sorted(found)
 
 
-def encoder_grid(module: nn.Module) -> Optional[Grid]:
+def encoder_grid(module: nn.Module) -> Grid | None:
     """Rows and columns of a vision transformer's position table, if any."""
     grid = getattr(module, 'patch_resolution', None)
     if grid is None or getattr(module, 'pos_embed', None) is None:
@@ -205,7 +205,7 @@ def resize_table(table: Tensor, source: Grid, target: Grid,
 
 def expected_tensors(module: nn.Module,
                      tensors: Mapping[str, Tensor],
-                     source_grid: Optional[Grid] = None) -> Dict[str, Tensor]:
+                     source_grid: Grid | None = None) -> dict[str, Tensor]:
     """What the module would load, after it resized what it can resize.
 
     Args:
@@ -238,7 +238,7 @@ def compare(module: nn.Module,
             *,
             source: str = 'the state dict',
             allow: Sequence[str] = (),
-            source_grid: Optional[Grid] = None) -> LoadReport:
+            source_grid: Grid | None = None) -> LoadReport:
     """Compare tensors with a module by name and shape; nothing is loaded.
 
     Args:
@@ -265,7 +265,7 @@ def compare(module: nn.Module,
             f'{type(module).__name__} ({error}): export the checkpoint with '
             'tools/export_backbone.py, which writes a square table') from error
     before = {key: tuple(value.shape) for key, value in tensors.items()}
-    groups: Dict[str, List[str]] = {
+    groups: dict[str, list[str]] = {
         'loaded': [], 'resized': [], 'missing': [], 'mismatched': []}
     shapes = {}
     for key, shape in own.items():
@@ -371,7 +371,7 @@ def load_with_report(module: nn.Module,
                      prefix: str = '',
                      allow: Sequence[str] = (),
                      source: str = 'the state dict',
-                     source_grid: Optional[Grid] = None) -> LoadReport:
+                     source_grid: Grid | None = None) -> LoadReport:
     """Load weights into a module, all of them or none.
 
     Args:
@@ -399,7 +399,7 @@ def load_with_report(module: nn.Module,
 
 
 def differing_values(module: nn.Module,
-                     expected: Mapping[str, Tensor]) -> List[str]:
+                     expected: Mapping[str, Tensor]) -> list[str]:
     """Keys whose values in the module are not the expected ones.
 
     Args:

@@ -5,7 +5,8 @@ Each snippet is the text of a config with a complete model; none of them
 names this package.
 """
 import os
-from typing import Any, Dict, List, Mapping, Union
+from collections.abc import Mapping
+from typing import Any
 
 _IMPORTS = """custom_imports = dict(
     imports={modules}, allow_failed_imports=False)
@@ -101,9 +102,9 @@ default_scope = 'mmseg'
 """
 
 
-def config_snippets(path: Union[str, os.PathLike],
+def config_snippets(path: str | os.PathLike,
                     backbone: Mapping[str, Any], meta: Mapping[str, Any],
-                    embed_dims: int, num_layers: int) -> Dict[str, str]:
+                    embed_dims: int, num_layers: int) -> dict[str, str]:
     """Config texts that use an exported backbone.
 
     Args:
@@ -120,7 +121,7 @@ def config_snippets(path: Union[str, os.PathLike],
         have no feature pyramid and get the first only.
     """
     checkpoint = str(path)
-    values: Dict[str, Any] = dict(
+    values: dict[str, Any] = dict(
         mean=meta['mean'],
         std=meta['std'],
         to_rgb=meta['channel_order'] == 'rgb',
@@ -156,7 +157,7 @@ def config_snippets(path: Union[str, os.PathLike],
 
 def _backbone(checkpoint: str, backbone: Mapping[str, Any],
               **outputs: Any) -> str:
-    lines: List[str] = [
+    lines: list[str] = [
         f'{key}={value!r}' for key, value in {
             **backbone,
             **outputs

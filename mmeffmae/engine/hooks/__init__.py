@@ -3,6 +3,7 @@ from .checkpoint import SafeCheckpointHook
 from .environment import EnvironmentHook
 from .keyed_randomness import KeyedRandomnessHook
 from .knn_monitor import KNNMonitorHook
+from .load_report import LoadReportHook
 from .nonfinite import NonFiniteGuardHook
 from .preemption import PreemptionHook
 from .progress import ProgressHook
@@ -12,6 +13,7 @@ __all__ = [
     'EnvironmentHook',
     'KNNMonitorHook',
     'KeyedRandomnessHook',
+    'LoadReportHook',
     'NonFiniteGuardHook',
     'PreemptionHook',
     'ProgressHook',

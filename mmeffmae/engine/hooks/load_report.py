@@ -1,6 +1,7 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
 import logging
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
@@ -10,13 +11,20 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor, nn
 
 from mmeffmae.checkpoint.loading import CheckpointError
-from mmeffmae.checkpoint.metadata import (checkpoint_grid,
-                                          checkpoint_preprocessing,
-                                          preprocessing_differences,
-                                          preprocessing_of_module)
-from mmeffmae.checkpoint.report import (compare, differing_values,
-                                        encoder_grid, expected_tensors,
-                                        require_complete, select_prefix)
+from mmeffmae.checkpoint.metadata import (
+    checkpoint_grid,
+    checkpoint_preprocessing,
+    preprocessing_differences,
+    preprocessing_of_module,
+)
+from mmeffmae.checkpoint.report import (
+    compare,
+    differing_values,
+    encoder_grid,
+    expected_tensors,
+    require_complete,
+    select_prefix,
+)
 from mmeffmae.registry import HOOKS
 
 _ENCODER = 'backbone'
@@ -44,7 +52,7 @@ class LoadReportHook(Hook):
 
     def __init__(self, allow: Sequence[str] = ()) -> None:
         self.allow = list(allow)
-        self._expected: List[Tuple[str, nn.Module, Dict[str, Tensor]]] = []
+        self._expected: list[tuple[str, nn.Module, dict[str, Tensor]]] = []
 
     def before_run(self, runner: Runner) -> None:
         """Check the files of all ``Pretrained`` parts that are not loaded."""
@@ -60,7 +68,7 @@ class LoadReportHook(Hook):
                 CheckpointLoader.load_checkpoint(path, 'cpu'))
 
     def after_load_checkpoint(self, runner: Runner,
-                              checkpoint: Dict[str, Any]) -> None:
+                              checkpoint: dict[str, Any]) -> None:
         """Check the file of ``load_from`` or ``resume``.
 
         mmengine calls this before the weights reach the model.
@@ -134,7 +142,7 @@ def _unwrap(model: nn.Module) -> nn.Module:
     return model.module if is_model_wrapper(model) else model
 
 
-def _pretrained(module: nn.Module) -> Optional[Mapping[str, Any]]:
+def _pretrained(module: nn.Module) -> Mapping[str, Any] | None:
     settings = getattr(module, 'init_cfg', None)
     candidates = settings if isinstance(settings, (list, tuple)) else [settings]
     for candidate in candidates:
