@@ -1,0 +1,18 @@
+# Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
+# Not run at this scale yet.
+# Any folder of images:
+#     --cfg-options train_dataloader.dataset.data_root=FOLDER
+_base_ = [
+    '../_base_/models/mae_vit-base-p16.py',
+    '../_base_/datasets/folder.py',
+    '../_base_/schedules/mae_adamw.py',
+    '../_base_/schedules/coslr_300e.py',
+    '../_base_/default_runtime.py',
+]
+# Every image is seen as four masked views.
+model = dict(
+    backbone=dict(arch='s'),
+    head=dict(consistency=dict(type='mmeffmae.SelfConsistencyLoss')),
+    masking=dict(
+        _delete_=True, type='mmeffmae.ParallelMasking', num_parts=4))
+optim_wrapper = dict(accumulative_counts=4)

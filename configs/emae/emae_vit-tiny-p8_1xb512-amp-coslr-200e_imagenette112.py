@@ -1,0 +1,13 @@
+# Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
+# Not run at this scale yet.
+_base_ = [
+    '../_base_/models/mae_vit-tiny-p8.py',
+    '../_base_/datasets/imagenette112.py',
+    '../_base_/schedules/mae_adamw.py',
+    '../_base_/schedules/coslr_200e.py',
+    '../_base_/default_runtime.py',
+]
+model = dict(
+    head=dict(consistency=dict(type='mmeffmae.SelfConsistencyLoss')),
+    masking=dict(
+        _delete_=True, type='mmeffmae.ParallelMasking', num_parts=4))

@@ -1,0 +1,9 @@
+# Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
+# Imagenette photographs on one CPU core, about 20 minutes.
+_base_ = [
+    '../_base_/models/mae_vit-192x6-p8.py',
+    '../_base_/datasets/imagenette_64.py',
+    '../_base_/schedules/mae_adamw.py',
+    '../_base_/schedules/coslr_25e.py',
+    '../_base_/default_runtime.py',
+]
