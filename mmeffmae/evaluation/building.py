@@ -1,0 +1,101 @@
+# Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
+"""Models and datasets of a config, outside a runner."""
+import copy
+from os import PathLike
+from typing import Any, Optional, Union
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import DATASETS, MODELS, init_default_scope
+from torch import nn
+from torch.utils.data import Dataset
+
+from mmeffmae.checkpoint.loading import load_checkpoint_safely
+from mmeffmae.checkpoint.metadata import checkpoint_grid
+from mmeffmae.checkpoint.report import LoadReport, load_with_report
+
+from .rng import isolated_rng
+
+
+def build_model(config: Config,
+                seed: int = 0,
+                device: Union[str, torch.device] = 'cpu') -> nn.Module:
+    """Build and initialise the model of a config as the runner does.
+
+    Args:
+        config: A whole config; becomes the default scope.
+        seed: Seed of the initial weights.
+        device: Where to put the model.
+
+    Returns:
+        The model in eval mode.
+    """
+    init_default_scope(config.get('default_scope', 'mmpretrain'))
+    settings = copy.deepcopy(config.model)
+    if config.get('data_preprocessor'):
+        settings.setdefault('data_preprocessor', config.data_preprocessor)
+    with isolated_rng(seed):
+        model = MODELS.build(settings)
+        model.init_weights()
+    return model.to(device).eval()
+
+
+def load_weights(module: nn.Module,
+                 checkpoint: Union[str, PathLike],
+                 prefix: str = '') -> tuple[dict[str, Any], LoadReport]:
+    """Load all weights of a module from a checkpoint, or none.
+
+    Args:
+        module: An encoder or a whole model.
+        checkpoint: A training checkpoint or an exported backbone.
+        prefix: The module's place in the file, such as ``'backbone.'``.
+
+    Returns:
+        The ``meta`` of the file, and the load report.
+
+    Raises:
+        CheckpointError: The file cannot be used or does not fit.
+    """
+    content = load_checkpoint_safely(checkpoint)
+    report = load_with_report(
+        module,
+        content.get('state_dict', content),
+        prefix=prefix,
+        source=str(checkpoint),
+        source_grid=checkpoint_grid(content))
+    return content.get('meta') or {}, report
+
+
+def probe_datasets(config: Config,
+                   split: str = 'monitor') -> tuple[Dataset, Dataset]:
+    """Bank and query of a config.
+
+    Args:
+        config: A whole config with a ``KNNMonitorHook`` in its
+            ``custom_hooks``, or with ``probe_bank`` and ``probe_query``.
+        split: ``'monitor'`` reads what the hook reads; ``'final'`` reads
+            ``probe_bank`` (by default the hook's bank) and ``probe_query``,
+            the photographs that are kept for the end.
+
+    Raises:
+        ValueError: The config does not name the datasets.
+    """
+    init_default_scope(config.get('default_scope', 'mmpretrain'))
+    hook = next((hook for hook in config.get('custom_hooks') or []
+                 if hook['type'].split('.')[-1] == 'KNNMonitorHook'), {})
+    bank, query = hook.get('bank'), hook.get('query')
+    if split == 'final':
+        bank = config.get('probe_bank', bank)
+        query = config.get('probe_query')
+    if bank is None or query is None:
+        needed = ('probe_query and probe_bank'
+                  if split == 'final' else 'a KNNMonitorHook in custom_hooks')
+        raise ValueError(
+            f'{config.filename}: no labelled datasets for the {split} '
+            f'probe: define {needed}, as configs/_base_/datasets/ does')
+    return DATASETS.build(bank), DATASETS.build(query)
+
+
+def config_seed(config: Config) -> Optional[int]:
+    """The seed that a config asks for, None if it leaves it to chance."""
+    return (config.get('randomness') or {}).get('seed')

@@ -1,0 +1,151 @@
+# Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
+"""The command lines for probes and pictures on a small real model."""
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from PIL import Image
+
+from mmeffmae.evaluation.building import build_model, probe_datasets
+from mmeffmae.evaluation.record import config_hash
+
+ROOT = Path(__file__).parents[2]
+CONFIG = """
+default_scope = 'mmpretrain'
+randomness = dict(seed=5)
+model = dict(
+    type='mmeffmae.MaskedAutoencoder',
+    backbone=dict(
+        type='mmeffmae.MaskedViT',
+        arch=dict(embed_dims=32, num_layers=1, num_heads=2,
+                  feedforward_channels=64),
+        img_size=(16, 24), patch_size=8),
+    neck=dict(type='mmeffmae.MaskedDecoder', decoder_embed_dim=16,
+              decoder_depth=1, decoder_num_heads=2),
+    head=dict(type='mmeffmae.PixelHead'),
+    masking=dict(type='mmeffmae.ParallelMasking', num_parts=2))
+data_preprocessor = dict(
+    type='mmpretrain.SelfSupDataPreprocessor',
+    mean=[120.0, 110.0, 100.0], std=[60.0, 60.0, 60.0], to_rgb=True)
+_labelled = dict(
+    type='mmpretrain.CustomDataset', data_root='{root}',
+    pipeline=[dict(type='mmpretrain.LoadImageFromFile'),
+              dict(type='mmpretrain.PackInputs')])
+custom_hooks = [
+    dict(type='mmeffmae.KNNMonitorHook',
+         bank=dict(data_prefix='train', **_labelled),
+         query=dict(data_prefix='held_out', **_labelled))]
+probe_query = dict(data_prefix='val', **_labelled)
+"""
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    """Dark and bright pictures, a config, and a checkpoint of its model."""
+    root = tmp_path_factory.mktemp('probe')
+    generator = np.random.default_rng(0)
+    for split, count in (('train', 24), ('held_out', 8), ('val', 4)):
+        for name, low in (('dark', 0), ('light', 120)):
+            part = root / split / name
+            part.mkdir(parents=True)
+            for i in range(count):
+                image = generator.integers(low, low + 130, (16, 24, 3))
+                Image.fromarray(image.astype('uint8')).save(part / f'{i}.png')
+    config = root / 'tiny.py'
+    config.write_text(CONFIG.replace('{root}', str(root)))
+    model = build_model(Config.fromfile(config), seed=9)
+    torch.save(
+        dict(state_dict=model.state_dict(), meta=dict(epoch=3, iter=12)),
+        root / 'epoch_3.pth')
+    return root
+
+
+@pytest.fixture
+def run(monkeypatch):
+    """Run a tool as a script, in this process to spare the imports."""
+
+    def run_tool(tool, *arguments):
+        monkeypatch.setattr(sys, 'argv', [tool, *map(str, arguments)])
+        runpy.run_path(str(ROOT / tool), run_name='__main__')
+
+    return run_tool
+
+
+def test_probe_reports_untrained_and_trained(folder, tmp_path, run):
+    shard = tmp_path / 'new' / 'shard.json'
+    run('tools/benchmarks/probe.py', folder / 'tiny.py',
+        folder / 'epoch_3.pth', '--untrained', '--split', 'final', '--device',
+        'cpu', '--json', shard)
+    result = json.loads(shard.read_text())
+    # Brightness is what a random encoder shows best.
+    assert result['values'] == {
+        encoder: {'knn': 100.0, 'linear': 100.0}
+        for encoder in ('untrained', 'trained')
+    }
+    assert (result['bank_images'], result['query_images']) == (48, 8)
+    assert result['seed'] == 5 and result['split'] == 'final'
+    assert result['checkpoint']['epoch'] == 3
+    assert result['config_hash'] == config_hash(
+        Config.fromfile(folder / 'tiny.py'))
+    assert result['machine']['cores'] >= 1
+    assert 'torch' in result['packages'] and result['device'] == 'cpu'
+    assert 'probe.py' in result['command']
+
+
+def test_picture_of_image_files(folder, tmp_path, run):
+    """Images of another size and shape are cut to the model's."""
+    wide = tmp_path / 'wide.png'
+    Image.new('RGB', (100, 40), (200, 100, 0)).save(wide)
+    out = tmp_path / 'out.png'
+    run('tools/analysis/visualize_reconstruction.py', folder / 'tiny.py',
+        folder / 'epoch_3.pth', wide, folder / 'train' / 'dark' / '0.png',
+        '--out', out, '--device', 'cpu')
+    picture = np.asarray(Image.open(out))
+    assert picture.shape == (2 * 18 + 2, 5 * 26 + 2, 3)
+    assert (picture[2:18, 2:26] == (200, 100, 0)).all()
+    original = np.asarray(Image.open(folder / 'train' / 'dark' / '0.png'))
+    assert np.array_equal(picture[20:36, 2:26], original)
+
+
+def test_splits_and_what_is_missing(folder):
+    config = Config.fromfile(folder / 'tiny.py')
+    assert [len(part) for part in probe_datasets(config)] == [48, 16]
+    assert [len(part) for part in probe_datasets(config, 'final')] == [48, 8]
+    config.pop('probe_query')
+    with pytest.raises(ValueError, match='tiny.py.*define probe_query'):
+        probe_datasets(config, 'final')
+    config.pop('custom_hooks')
+    with pytest.raises(ValueError, match='define a KNNMonitorHook'):
+        probe_datasets(config)
+
+
+def test_config_hash_names_the_setting_not_the_run(folder):
+    config = Config.fromfile(folder / 'tiny.py')
+    name = config_hash(config)
+    config.work_dir = 'elsewhere'
+    config.randomness.seed = 6
+    bank = config.custom_hooks[0].bank
+    bank.data_root = '/mnt/' + Path(bank.data_root).name + '/'
+    assert config_hash(config) == name
+    bank.data_root = '/mnt/others'
+    assert config_hash(config) != name
+    bank.data_root = '/mnt/' + folder.name
+    config.model.masking.num_parts = 3
+    assert config_hash(config) != name
+
+
+def test_weights_follow_the_seed_alone(folder):
+    config = Config.fromfile(folder / 'tiny.py')
+    state = torch.get_rng_state()
+    first, again, other = (
+        build_model(config, seed).backbone.state_dict()
+        for seed in (1, 1, 2))
+    name = 'patch_embed.projection.weight'
+    assert torch.equal(first[name], again[name])
+    assert not torch.equal(first[name], other[name])
+    assert torch.equal(state, torch.get_rng_state())

@@ -1,0 +1,110 @@
+# Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
+"""Measure an encoder with probes and write the result as JSON."""
+import argparse
+import time
+
+import torch
+from mmengine.config import Config, DictAction
+
+from mmeffmae.checkpoint.metadata import (checkpoint_preprocessing,
+                                          preprocessing_differences,
+                                          preprocessing_of_module)
+from mmeffmae.evaluation.building import (build_model, config_seed,
+                                          load_weights, probe_datasets)
+from mmeffmae.evaluation.probes import PROBES, ProbeTask
+from mmeffmae.evaluation.record import (config_hash, file_hash, provenance,
+                                        write_json)
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='config of the pre-training')
+    parser.add_argument(
+        'checkpoint',
+        help='training checkpoint or exported backbone, or "none" for the '
+        'untrained encoder alone')
+    parser.add_argument(
+        '--untrained',
+        action='store_true',
+        help='measure the untrained encoder as well')
+    parser.add_argument(
+        '--probes', nargs='+', choices=list(PROBES), default=list(PROBES))
+    parser.add_argument(
+        '--split',
+        choices=['monitor', 'final'],
+        default='monitor',
+        help='monitor: the datasets of the KNNMonitorHook; final: '
+        'probe_bank and probe_query of the config, to be read once, at the '
+        'end (default: %(default)s)')
+    parser.add_argument(
+        '--seed',
+        type=int,
+        help="seed of the run and of the untrained encoder (default: the "
+        "config's, or 0)")
+    parser.add_argument(
+        '--device', default='cuda' if torch.cuda.is_available() else 'cpu')
+    parser.add_argument('--batch-size', type=int, default=256)
+    parser.add_argument('--num-workers', type=int, default=0)
+    parser.add_argument('--json', metavar='FILE', help='where to write')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, help='key=value')
+    return parser.parse_args()
+
+
+def measure(task: ProbeTask, probes: list, name: str) -> dict:
+    """Percent of each probe, printed as they come."""
+    values = {}
+    for probe in probes:
+        start = time.perf_counter()
+        values[probe] = round(PROBES[probe](task), 3)
+        print(f'{name:<10} {probe:<8} {values[probe]:6.2f} %  '
+              f'({time.perf_counter() - start:.1f} s)')
+    return values
+
+
+def main() -> None:
+    args = parse_args()
+    config = Config.fromfile(args.config)
+    if args.cfg_options:
+        config.merge_from_dict(args.cfg_options)
+    seed = args.seed if args.seed is not None else config_seed(config) or 0
+    bank, query = probe_datasets(config, args.split)
+    model = build_model(config, seed, args.device)
+
+    def task() -> ProbeTask:
+        return ProbeTask(model.backbone, model.data_preprocessor, bank, query,
+                         args.device, args.batch_size, args.num_workers)
+
+    trained = args.checkpoint != 'none'
+    result = dict(
+        config=args.config,
+        config_hash=config_hash(config),
+        seed=seed,
+        split=args.split,
+        bank_images=len(bank),
+        query_images=len(query),
+        values={})
+    if args.untrained or not trained:
+        result['values']['untrained'] = measure(task(), args.probes,
+                                                'untrained')
+    if trained:
+        meta, report = load_weights(model.backbone, args.checkpoint,
+                                    'backbone.')
+        print(report)
+        for line in preprocessing_differences(
+                checkpoint_preprocessing(dict(meta=meta)),
+                preprocessing_of_module(model.data_preprocessor)):
+            print(f'warning: preprocessing differs in {line}')
+        result['checkpoint'] = dict(
+            path=args.checkpoint,
+            hash=file_hash(args.checkpoint),
+            **{key: meta[key] for key in ('epoch', 'iter') if key in meta})
+        result['values']['trained'] = measure(task(), args.probes, 'trained')
+    result.update(provenance(args.device))
+    if args.json:
+        write_json(result, args.json)
+        print(f'written: {args.json}')
+
+
+if __name__ == '__main__':
+    main()
