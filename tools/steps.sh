@@ -30,7 +30,7 @@ trap 'exit 143' TERM
 # What a running step says about itself: the last line of its log. A
 # script may define its own.
 progress_line() {
-    tail -n 1 "$1" 2>/dev/null | cut -c1-100
+    tail -n 1 "$1" 2>/dev/null | sed 's/^.* - INFO - //' | cut -c1-100
 }
 
 # step TITLE MEND COMMAND...: runs the command with its output in a log,

@@ -1,0 +1,56 @@
+#!/usr/bin/env bash
+# Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
+# usage: bash tools/quickstart.sh [--no-ops]
+# From a fresh clone to a pre-trained, measured and exported encoder: set-up,
+# then about five minutes on two cores. --no-ops: see tools/setup_env.sh.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+OUT=work_dirs/quickstart
+CONFIG=configs/emae/emae_quick.py
+
+bash tools/setup_env.sh "$@"
+source .venv/bin/activate
+
+STEP_TOTAL=6
+STEP_LOGS=$OUT/logs
+# shellcheck source=tools/steps.sh
+source tools/steps.sh
+export MPLBACKEND=Agg PYTHONUNBUFFERED=1
+
+# Results of an earlier run must not mix with this one's.
+rm -rf "$OUT"
+mkdir -p "$OUT"
+
+last_checkpoint() {
+    cat "$OUT/pretrain/last_checkpoint"
+}
+
+step "Doctor: what the installed packages can do" \
+    "the log names what is missing; remove .venv and run this script again to set up afresh" \
+    python -m mmeffmae.doctor
+step "Mini scenes: small labelled images in data/mini" \
+    "free some disk space, remove data/mini, and run this script again" \
+    python tools/make_mini_scenes.py --out data/mini
+step "Pre-training: $CONFIG" \
+    "read the error at the end of the log; if memory ran out, close other programs and run this script again" \
+    python tools/train.py "$CONFIG" --work-dir "$OUT/pretrain"
+step "Probes: kNN and linear, untrained and pre-trained encoder" \
+    "see whether $OUT/pretrain holds a checkpoint; if not, the log of step 3 says why" \
+    python tools/benchmarks/probe.py "$CONFIG" "$(last_checkpoint)" --untrained \
+    --json "$OUT/probe.json"
+step "Export: the encoder for mmpretrain, mmdet and mmseg" \
+    "the log lists the keys that do not fit; remove $OUT and run this script again" \
+    python tools/export_backbone.py "$(last_checkpoint)" --out "$OUT/backbone.pth"
+step "Report: pictures, curves and figures on one page" \
+    "the results themselves are complete in $OUT; run this script again" \
+    python tools/analysis/quickstart_report.py "$OUT"
+
+grep -hE '^(untrained|trained) ' "$STEP_LOGS"/4-*.log || true
+cat <<TEXT
+
+Done. What there is now:
+  report     $OUT/report.html
+  backbone   $OUT/backbone.pth   (how to load it: $STEP_LOGS/5-export.log)
+  training   $OUT/pretrain
+TEXT
