@@ -1,0 +1,88 @@
+# Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
+"""Any folder of images, without labels."""
+from collections.abc import Sequence
+from os.path import expanduser
+from typing import Any
+
+from mmengine.dataset import BaseDataset
+from mmengine.fileio import get_file_backend, isdir, join_path
+
+from mmeffmae.registry import DATASETS
+
+from .skip_unreadable import SkipUnreadable
+
+#: File name endings, in any case, that are taken for images.
+EXTENSIONS = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
+#: How a user points a config at the data.
+MEND = ('pass --cfg-options train_dataloader.dataset.data_root=FOLDER, or '
+         'link the data there (the built-in mini scenes are written by '
+         'tools/make_mini_scenes.py)')
+
+
+def check_folder(folder: str, owner: str) -> None:
+    """Raise FileNotFoundError if ``folder`` is no folder.
+
+    Args:
+        folder: Local path or URI.
+        owner: Who asks, for the message.
+    """
+    if not isdir(folder):
+        raise FileNotFoundError(
+            f'data folder {folder!r} does not exist ({owner}): {MEND}')
+
+
+def find_images(folder: str, owner: str,
+                extensions: Sequence[str] = EXTENSIONS) -> list[str]:
+    """Paths of all images below ``folder``, relative to it, sorted.
+
+    Sub-folders and symbolic links are followed, hidden files are not taken.
+
+    Args:
+        folder: Local path or URI.
+        owner: Who asks, for the messages.
+        extensions: Endings of image files, in lower case.
+
+    Raises:
+        FileNotFoundError: The folder does not exist or holds no image.
+    """
+    check_folder(folder, owner)
+    backend = get_file_backend(folder, enable_singleton=True)
+    files = backend.list_dir_or_file(folder, list_dir=False, recursive=True)
+    images = sorted(f for f in files if f.lower().endswith(tuple(extensions)))
+    if not images:
+        raise FileNotFoundError(
+            f'data folder {folder!r} and its sub-folders hold no image '
+            f'({owner}; it looks for {", ".join(extensions)}): {MEND}')
+    return images
+
+
+@DATASETS.register_module()
+class UnlabelledImages(SkipUnreadable, BaseDataset):
+    """All images in a folder and its sub-folders; ``data_root`` is enough.
+
+    A pipeline that starts with ``mmeffmae.LoadImage`` makes unreadable files
+    skipped, counted and listed (see :class:`SkipUnreadable`).
+
+    Args:
+        data_root: The folder; ``~`` is expanded.
+        data_prefix: Sub-folder of ``data_root`` to read.
+        extensions: Endings of image files, in lower case.
+        max_unreadable: Largest tolerated share of unreadable images.
+        **kwargs: Other arguments of ``mmengine.dataset.BaseDataset``.
+
+    Raises:
+        FileNotFoundError: The folder does not exist or holds no image.
+    """
+
+    def __init__(self, data_root: str, data_prefix: str = '',
+                 extensions: Sequence[str] = EXTENSIONS,
+                 **kwargs: Any) -> None:
+        self.extensions = tuple(extensions)
+        super().__init__(data_root=expanduser(data_root),
+                         data_prefix=dict(img_path=data_prefix), **kwargs)
+
+    def load_data_list(self) -> list[dict]:
+        """One dict with ``img_path`` for each image."""
+        folder = self.data_prefix['img_path']
+        return [dict(img_path=join_path(folder, name)) for name in
+                find_images(folder, type(self).__name__, self.extensions)]
