@@ -9,7 +9,8 @@ STEP_TOTAL=${STEP_TOTAL:-1}
 STEP_LOGS=${STEP_LOGS:-$ROOT/.cache/logs}
 
 die() {
-    printf '\n%s\n' "$@" >&2
+    printf '\n' >&2
+    printf '%s\n' "$@" >&2
     exit 1
 }
 
