@@ -74,9 +74,9 @@ class LoadReportHook(Hook):
         mmengine calls this before the weights reach the model.
         """
         self._expected = []
-        self._check(
-            _unwrap(runner.model), _unwrap(runner.model), '', '',
-            'load_from or resume', checkpoint)
+        path = runner.cfg.get('load_from') or f'last of {runner.work_dir}'
+        model = _unwrap(runner.model)
+        self._check(model, model, '', '', path, checkpoint)
 
     def before_train(self, runner: Runner) -> None:
         """Check that the loaded values are the file's."""
