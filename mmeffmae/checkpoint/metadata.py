@@ -9,6 +9,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from mmeffmae.compat import swaps_channels
+
 from .loading import CheckpointError
 
 _CONSTANTS = {'inf': math.inf, 'nan': math.nan}
@@ -45,7 +47,8 @@ def _literal(node: ast.expr) -> Any:
     if isinstance(node, ast.Dict):
         return {
             _literal(key): _literal(value)
-            for key, value in zip(node.keys, node.values, strict=True) if key is not None
+            for key, value in zip(node.keys, node.values, strict=True)
+            if key is not None
         }
     if isinstance(node, ast.List):
         return [_literal(item) for item in node.elts]
@@ -109,10 +112,7 @@ def preprocessing_of_module(preprocessor: Any) -> dict[str, Any]:
     """
     mean = getattr(preprocessor, 'mean', None)
     std = getattr(preprocessor, 'std', None)
-    swaps = getattr(
-        preprocessor, 'to_rgb',
-        getattr(preprocessor, '_channel_conversion',
-                getattr(preprocessor, 'channel_conversion', None)))
+    swaps = swaps_channels(preprocessor)
     if mean is None and swaps is None:
         return {}
     return _preprocessing(

@@ -18,6 +18,8 @@ from fnmatch import fnmatch
 import torch
 from torch import Tensor, nn
 
+from mmeffmae.compat import run_load_hooks
+
 from .loading import CheckpointError
 
 Shape = tuple[int, ...]
@@ -226,11 +228,7 @@ def expected_tensors(module: nn.Module,
         if extra in (0, 1):
             ready['pos_embed'] = resize_table(
                 table, source_grid, target, extra)
-    for name, child in module.named_modules():
-        prefix = f'{name}.' if name else ''
-        for hook in child._load_state_dict_pre_hooks.values():
-            hook(ready, prefix, {}, False, [], [], [])
-    return ready
+    return run_load_hooks(module, ready)
 
 
 def compare(module: nn.Module,

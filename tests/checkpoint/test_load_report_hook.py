@@ -182,3 +182,22 @@ def test_load_from_is_held_to_the_same(exported, tmp_path, log):
                        'of 4x4: the table is not square'):
         _start(_classifier(None), tmp_path / 'run', log,
                load_from=str(tmp_path / 'wide.pth'))
+
+
+def test_testing_needs_no_pretrained_file(exported, tmp_path, log):
+    path, _ = exported
+    config = _classifier(path)
+    trained = _start(config, tmp_path / 'run', log).model
+    torch.save(dict(state_dict=trained.state_dict()), tmp_path / 'last.pth')
+    path.unlink()
+    runner = Runner(
+        config,
+        str(tmp_path / 'run'),
+        test_dataloader=DataLoader(_Images(), 2, collate_fn=default_collate),
+        test_cfg=dict(),
+        test_evaluator=dict(type='Accuracy', topk=1),
+        custom_hooks=[dict(type='mmeffmae.LoadReportHook')],
+        default_scope='mmpretrain',
+        load_from=str(tmp_path / 'last.pth'),
+        experiment_name=f'{tmp_path}_test')
+    assert 'accuracy/top1' in runner.test()

@@ -25,6 +25,7 @@ from mmeffmae.checkpoint.report import (
     require_complete,
     select_prefix,
 )
+from mmeffmae.compat import is_training_run
 from mmeffmae.registry import HOOKS
 
 _ENCODER = 'backbone'
@@ -57,6 +58,8 @@ class LoadReportHook(Hook):
     def before_run(self, runner: Runner) -> None:
         """Check the files of all ``Pretrained`` parts that are not loaded."""
         self._expected = []
+        if not is_training_run(runner):
+            return
         model = _unwrap(runner.model)
         for name, module in model.named_modules():
             settings = _pretrained(module)

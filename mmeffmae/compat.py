@@ -1,0 +1,54 @@
+# Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
+"""Private or version-dependent names of other packages, all in one place.
+
+Each has a test in ``tests/test_compat.py``, so that a new version which
+changes one says so there.
+"""
+from collections.abc import Mapping
+from typing import Any
+
+from mmengine.runner import BaseLoop, Runner
+from torch import Tensor, nn
+
+
+def run_load_hooks(module: nn.Module,
+                   state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What a module makes of a state dict before it copies the tensors.
+
+    Args:
+        module: Its parts may resize or rename tensors in hooks.
+        state_dict: Left as it is.
+
+    Returns:
+        dict: The tensors that ``load_state_dict`` would copy.
+    """
+    ready = dict(state_dict)
+    for name, child in module.named_modules():
+        prefix = f'{name}.' if name else ''
+        for hook in child._load_state_dict_pre_hooks.values():
+            hook(ready, prefix, {}, False, [], [], [])
+    return ready
+
+
+def is_training_run(runner: Runner) -> bool:
+    """Whether ``before_run`` was called by ``train``, which builds the loop.
+
+    ``test`` and ``val`` leave the training loop unbuilt and load no
+    ``Pretrained`` weights.
+    """
+    return isinstance(runner._train_loop, BaseLoop)
+
+
+def swaps_channels(preprocessor: Any) -> bool | None:
+    """Whether a data preprocessor turns BGR images into RGB.
+
+    Args:
+        preprocessor: Of mmpretrain, mmdet or mmseg.
+
+    Returns:
+        bool | None: None if it cannot be told.
+    """
+    for name in ('to_rgb', '_channel_conversion'):
+        if hasattr(preprocessor, name):
+            return bool(getattr(preprocessor, name))
+    return None
