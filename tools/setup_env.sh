@@ -33,7 +33,7 @@ case "${1:-}" in
     ;;
 esac
 
-STEP_TOTAL=4
+STEP_TOTAL=5
 # shellcheck source=tools/steps.sh
 source "$(dirname "${BASH_SOURCE[0]}")/steps.sh"
 STEP_LOGS=$ROOT/.cache/logs/setup
@@ -150,20 +150,21 @@ PY
 
 # pip caches a wheel under its source archive, whatever torch it was built for:
 # its cache stays out of this, and ours is keyed by torch, flavour and Python.
+build_ops() {
+    local folder=$1 flavour=$2
+    mkdir -p "$folder"
+    [ "$flavour" != cpu ] || export CUDA_VISIBLE_DEVICES=
+    "$PYTHON" -m pip wheel --disable-pip-version-check --verbose --no-deps \
+        --no-build-isolation --no-cache-dir --no-binary onedl-mmcv \
+        --wheel-dir "$folder.part" "onedl-mmcv==$(pinned onedl-mmcv)"
+    mv "$folder.part"/*.whl "$folder/"
+    rm -rf "$folder.part"
+}
+
 install_ops() {
-    local flavour folder
-    flavour=$(ops_flavour)
-    folder=$(ops_folder "$flavour")
-    if ! compgen -G "$folder/*.whl" >/dev/null; then
-        mkdir -p "$folder"
-        [ "$flavour" = cpu ] && export CUDA_VISIBLE_DEVICES=
-        "$PYTHON" -m pip wheel --disable-pip-version-check --verbose --no-deps \
-            --no-build-isolation --no-cache-dir --no-binary onedl-mmcv \
-            --wheel-dir "$folder.part" "onedl-mmcv==$(pinned onedl-mmcv)"
-        mv "$folder.part"/*.whl "$folder/"
-    fi
     "$PYTHON" -m pip uninstall --yes mmcv-lite
-    pip_install --force-reinstall --no-deps --no-cache-dir "$folder"/*.whl
+    pip_install --force-reinstall --no-deps --no-cache-dir "$1"/*.whl
+    pip_install "$1"/*.whl # what it depends on
     ops_work
 }
 
@@ -227,17 +228,23 @@ step "Build tools" "$NETWORK_MEND" base_tools
 step "torch and torchvision: a download of up to 3 GB" "$NETWORK_MEND" \
     pip_install "torch==$(pinned torch)" "torchvision==$(pinned torchvision)"
 if [ "$VARIANT" = lite ]; then
-    STEP_NUMBER=$((STEP_NUMBER + 1))
-    echo "[$STEP_NUMBER/$STEP_TOTAL] mmcv's operators: left out (--no-ops)"
+    skip_step "mmcv's operators: left out (--no-ops)" 2
 elif [ "$(installed onedl-mmcv)" = "$(pinned onedl-mmcv)" ] && ops_work 2>/dev/null; then
-    STEP_NUMBER=$((STEP_NUMBER + 1))
-    echo "[$STEP_NUMBER/$STEP_TOTAL] mmcv's operators: already built"
+    skip_step "mmcv's operators: in place" 2
 else
-    MAX_JOBS=${MAX_JOBS:-$(compile_jobs)}
-    export MAX_JOBS
-    step "mmcv's operators: compiled with $MAX_JOBS jobs, about 8 minutes with 2 (kept for the next time)" \
-        "read the first 'error' in the log; out of memory: run again with MAX_JOBS=1; without the operators: bash tools/setup_env.sh --no-ops" \
-        install_ops
+    flavour=$(ops_flavour)
+    folder=$(ops_folder "$flavour")
+    if compgen -G "$folder/*.whl" >/dev/null; then
+        skip_step "mmcv's operators: built earlier ($folder)" 1
+    else
+        MAX_JOBS=${MAX_JOBS:-$(compile_jobs)}
+        export MAX_JOBS
+        step "mmcv's operators ($flavour): compiled with $MAX_JOBS jobs, about 8 minutes with 2" \
+            "read the first 'error' in the log; out of memory: run again with MAX_JOBS=1; without operators: bash tools/setup_env.sh --no-ops" \
+            build_ops "$folder" "$flavour"
+    fi
+    step "mmcv" "if the log says libGL: install libgl1 and libglib2.0-0 (Debian, Ubuntu); if it says undefined symbol: rm -rf $folder; then run this script again" \
+        install_ops "$folder"
 fi
 step "OpenMMLab packages, developer tools and mmeffmae itself" "$NETWORK_MEND" install_packages
 setup_key >"$STAMP"

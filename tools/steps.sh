@@ -67,3 +67,9 @@ step() {
     fi
     printf '      done in %s\n' "$(minutes $((SECONDS - begin)))"
 }
+
+# skip_step TITLE COUNT: that many steps have nothing to do.
+skip_step() {
+    STEP_NUMBER=$((STEP_NUMBER + $2))
+    printf '[%d/%d] %s\n' "$STEP_NUMBER" "$STEP_TOTAL" "$1"
+}
