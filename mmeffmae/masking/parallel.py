@@ -1,4 +1,5 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
+import math
 from typing import Optional
 
 import torch
@@ -52,15 +53,43 @@ class ParallelMasking:
     (N - K·V) are visible in no part and predicted by all. With one part this
     is :class:`RandomMasking`, to the bit.
 
+    With ``decode_ratio`` below 1, an option of ours that the paper does not
+    have, a share of every part is chosen, and part k predicts the chosen
+    patches of the other parts alone, ``(K - 1)·q`` of them: every two parts
+    still predict ``(K - 2)·q`` patches in common. Left-over patches are then
+    not predicted.
+
     Args:
         num_parts (int): K. Defaults to 4.
         mask_ratio (float, optional): Share that is masked in every part.
             None means ``1 - (N // K) / N``: all patches are used.
+        decode_ratio (float): Share of each part's patches that the other
+            parts predict, ``q = floor(V · decode_ratio)`` and at least one
+            patch. Defaults to 1, all masked patches.
+
+    Raises:
+        ValueError: If the decode ratio is not in (0, 1], or below 1 with one
+            part.
     """
 
-    def __init__(self, num_parts: int = 4, mask_ratio: Optional[float] = None) -> None:
+    def __init__(
+        self,
+        num_parts: int = 4,
+        mask_ratio: Optional[float] = None,
+        decode_ratio: float = 1.,
+    ) -> None:
+        if not 0 < decode_ratio <= 1:
+            raise ValueError(
+                f'decode_ratio {decode_ratio} (ParallelMasking): use a share '
+                'above 0 and up to 1')
+        if decode_ratio < 1 and num_parts == 1:
+            raise ValueError(
+                f'decode_ratio {decode_ratio} with num_parts 1 '
+                '(ParallelMasking): a part predicts chosen patches of the other '
+                'parts, so use two parts or more, or decode_ratio 1')
         self.num_parts = num_parts
         self.mask_ratio = mask_ratio
+        self.decode_ratio = decode_ratio
 
     def __call__(self, noise: Tensor) -> MaskPlan:
         """Cut the permutation that sorts the noise.
@@ -69,7 +98,8 @@ class ParallelMasking:
             noise (Tensor): ``(B, H, W)``, uniform, one value a patch.
 
         Returns:
-            MaskPlan: K views, each predicting all patches it does not see.
+            MaskPlan: K views, each predicting the patches it does not see, or
+            the chosen ones of them.
 
         Raises:
             ValueError: If a part would be empty or the parts do not fit.
@@ -78,9 +108,15 @@ class ParallelMasking:
         num = order.size(1)
         visible = disjoint_parts_size(
             num, self.num_parts, self.mask_ratio, 'ParallelMasking')
+        used = num if self.decode_ratio == 1 else self.num_parts * visible
         # Part k reads the permutation from its own slice on, around the end.
         start = visible * torch.arange(self.num_parts, device=noise.device)
-        turn = (start[:, None] + torch.arange(num, device=noise.device)) % num
-        order = order[:, turn]
-        return MaskPlan(
-            order[..., :visible], order[..., visible:], tuple(noise.shape[1:]))
+        turn = (start[:, None] + torch.arange(used, device=noise.device)) % used
+        keep, masked = order[:, turn].tensor_split([visible], dim=-1)
+        plan = MaskPlan(keep, masked, tuple(noise.shape[1:]))
+        if self.decode_ratio == 1:
+            return plan
+        chosen = max(1, math.floor(visible * self.decode_ratio + 1e-6))
+        others = masked.unflatten(-1, (self.num_parts - 1, visible))
+        return plan._replace(
+            ids_predict=others[..., :chosen].flatten(2), chosen_per_part=chosen)

@@ -90,12 +90,17 @@ class MaskPlan(NamedTuple):
         grid (tuple[int, int]): Rows and columns of patches, N in product.
         hidden (Tensor, optional): ``(B, K, V)``, bool. Visible slots that
             the encoder sees as a learnable token.
+        chosen_per_part (int, optional): q, if the views are disjoint parts
+            of which each predicts the same q chosen patches of every other
+            one; None if each view predicts all that it does not see, or if
+            the views are no such parts.
     """
 
     ids_keep: Tensor
     ids_predict: Tensor
     grid: tuple[int, int]
     hidden: Optional[Tensor] = None
+    chosen_per_part: Optional[int] = None
 
     @property
     def num_images(self) -> int:
@@ -142,14 +147,34 @@ class MaskPlan(NamedTuple):
 
     def with_predict(self, ids_predict: Tensor) -> 'MaskPlan':
         """The same views with other patches to predict, ``(B, K, P)``."""
-        return self._replace(ids_predict=ids_predict)
+        return self._replace(ids_predict=ids_predict, chosen_per_part=None)
+
+    @property
+    def num_candidates(self) -> int:
+        """Patches of an image that views predict: N, or the K·q chosen.
+
+        Assumes disjoint parts, as :meth:`groups_of_same_patch` does.
+        """
+        if self.chosen_per_part is None:
+            return self.num_patches
+        return self.num_views * self.chosen_per_part
+
+    @property
+    def pair_overlap(self) -> int:
+        """Patches that any two views both predict: N - 2V, or (K - 2)·q.
+
+        Assumes disjoint parts, as :meth:`groups_of_same_patch` does.
+        """
+        own = self.chosen_per_part or self.ids_keep.size(-1)
+        return self.num_candidates - 2 * own
 
     def groups_of_same_patch(self) -> list[Tensor]:
         """Where views predict the same patch.
 
         Assumes disjoint views, of which each predicts all patches that it
-        does not see: a patch that one view sees is predicted by the K - 1
-        others, a patch that none sees (left over) by all K.
+        does not see, or the chosen ones of them: a patch that one view sees
+        is predicted by the K - 1 others, a patch that none sees (left over)
+        by all K.
 
         Returns:
             list[Tensor]: One or two tensors ``(B, M, n)``, int64: positions
@@ -161,8 +186,9 @@ class MaskPlan(NamedTuple):
             ValueError: If the plan is not of that kind.
         """
         batch, views, visible = self.ids_keep.shape
-        left_over = self.num_patches - views * visible
-        if left_over < 0 or self.ids_predict.size(-1) != self.num_patches - visible:
+        own = self.chosen_per_part or visible
+        left_over = self.num_candidates - views * own
+        if left_over < 0 or self.ids_predict.size(-1) != self.num_candidates - own:
             raise ValueError(
                 f'{views} views of {visible} visible and '
                 f'{self.ids_predict.size(-1)} predicted patches on the grid '
@@ -176,7 +202,7 @@ class MaskPlan(NamedTuple):
         order = rank.argsort(dim=1, stable=True)
         split = (predicted.size(1) - views * left_over, views * left_over)
         common, rest = order.split(split, dim=1)
-        groups = [common.reshape(batch, views * visible, views - 1)]
+        groups = [common.reshape(batch, views * own, views - 1)]
         if left_over:
             groups.append(rest.reshape(batch, left_over, views))
         return groups

@@ -51,6 +51,31 @@ def test_parallel_of_one_part_is_random(noise):
     assert torch.equal(one.ids_predict, random.ids_predict)
 
 
+@pytest.mark.parametrize('parts, ratio, chosen', [(4, .25, 1), (4, .6, 4), (5, .4, 2)])
+def test_a_share_of_every_part_is_predicted_by_all_others(noise, parts, ratio, chosen):
+    plan = ParallelMasking(parts, decode_ratio=ratio)(noise)
+    assert torch.equal(plan.ids_keep, ParallelMasking(parts)(noise).ids_keep)
+    assert plan.ids_predict.shape == (5, parts, (parts - 1) * chosen)
+    assert not (plan.mask & plan.visible).any()
+    # Each part has that many candidates, and its own are the ones it misses.
+    candidates = plan.mask.any(1, keepdim=True)
+    assert ((candidates & plan.visible).sum(-1) == chosen).all()
+    assert torch.equal(plan.mask, candidates & ~plan.visible)
+    assert candidates.sum() == 5 * plan.num_candidates == 5 * parts * chosen
+    both = plan.mask[:, 0] & plan.mask[:, -1]
+    assert (both.sum(-1) == plan.pair_overlap).all()
+    assert plan.pair_overlap == (parts - 2) * chosen
+
+
+def test_decoding_everything_is_the_default(noise):
+    for parts in (4, 5):
+        whole = ParallelMasking(parts, decode_ratio=1.)(noise)
+        default = ParallelMasking(parts)(noise)
+        assert torch.equal(whole.ids_predict, default.ids_predict)
+        assert whole.chosen_per_part is default.chosen_per_part is None
+        assert whole.ids_predict.size(-1) == 28 - 28 // parts
+
+
 def test_complementary_views_share_the_complement(noise):
     plan = ComplementaryMasking(2, 0.75)(noise)
     used = plan.visible.any(1)
@@ -77,9 +102,11 @@ def test_gather_scatter_and_restore_are_inverse(noise):
     assert torch.equal(painted, back)
 
 
-@pytest.mark.parametrize('parts, left_over', [(4, 0), (3, 1), (5, 3)])
-def test_groups_hold_every_prediction_once(noise, parts, left_over):
-    plan = ParallelMasking(parts)(noise)
+@pytest.mark.parametrize(
+    'parts, ratio, left_over',
+    [(4, 1., 0), (3, 1., 1), (5, 1., 3), (4, .5, 0), (5, .5, 0)])
+def test_groups_hold_every_prediction_once(noise, parts, ratio, left_over):
+    plan = ParallelMasking(parts, decode_ratio=ratio)(noise)
     predicted = plan.ids_predict.flatten(1)
     groups = plan.groups_of_same_patch()
     assert [g.shape[2] for g in groups] == [parts - 1] + [parts] * bool(left_over)
@@ -103,6 +130,15 @@ def test_impossible_masks_are_refused(noise, masking, message):
         masking(noise)
 
 
+@pytest.mark.parametrize(
+    'parts, ratio, message',
+    [(4, 0., 'decode_ratio 0.0.*above 0'), (4, 1.2, 'decode_ratio 1.2'),
+     (1, .5, 'decode_ratio 0.5 with num_parts 1.*two parts')])
+def test_impossible_decode_ratios_are_refused(parts, ratio, message):
+    with pytest.raises(ValueError, match=message):
+        ParallelMasking(parts, .75, ratio)
+
+
 def test_groups_refuse_overlapping_views():
     ids = torch.arange(4).expand(1, 2, 4)
     plan = MaskPlan(ids[..., :2], ids[..., 2:3], (2, 2))
@@ -110,3 +146,9 @@ def test_groups_refuse_overlapping_views():
         plan.groups_of_same_patch()
     with pytest.raises(ValueError, match='ids_restore'):
         _ = plan.ids_restore
+
+
+def test_other_predictions_are_no_longer_the_chosen_ones(noise):
+    plan = ParallelMasking(4, decode_ratio=.5)(noise)
+    with pytest.raises(ValueError, match='ParallelMasking'):
+        plan.with_predict(plan.ids_predict[..., 1:]).groups_of_same_patch()

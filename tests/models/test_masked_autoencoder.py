@@ -44,10 +44,16 @@ def build(*args, **kwargs):
     return perturb(initialised(*args, **kwargs))
 
 
-def emae(num_parts=4, mask_ratio=None, **backbone):
+def emae(num_parts=4, mask_ratio=None, decode_ratio=1., **backbone):
     return build(
-        dict(type='mmeffmae.ParallelMasking', num_parts=num_parts, mask_ratio=mask_ratio),
+        dict(
+            type='mmeffmae.ParallelMasking', num_parts=num_parts,
+            mask_ratio=mask_ratio, decode_ratio=decode_ratio),
         dict(consistency=dict(type='mmeffmae.SelfConsistencyLoss')), **backbone)
+
+
+def partly_decoded_emae(**backbone):
+    return emae(decode_ratio=.5, **backbone)
 
 
 def gradients(model, losses):
@@ -133,6 +139,18 @@ def test_emae_equals_the_reference(images, noise, num_parts):
         torch.testing.assert_close(ours[name], gradient, atol=1e-6, rtol=1e-4, msg=name)
 
 
+def test_chosen_patches_are_held_to_their_own_targets(images, noise):
+    """A perfect guess of each chosen patch, in the order of the plan."""
+    model = partly_decoded_emae().eval()
+    plan = model.masking(noise)
+    target = model.head.target(images)
+    chosen = torch.stack([
+        target[b, plan.ids_predict[b, k]] for b in range(3) for k in range(4)])
+    model.head.consistency = None
+    losses = model.head.loss(chosen, images, plan)
+    assert losses == dict(loss_recon=0.)
+
+
 def test_emae_of_one_part_is_mae_to_the_bit(images, noise):
     one, mae = emae(1, .75), build()
     one_losses = one.loss(images, plan=one.masking(noise))
@@ -157,7 +175,7 @@ def test_nothing_leaks_from_masked_pixels(images, noise, factory):
     assert not torch.allclose(before[:, 0], other[:, 0])
 
 
-@pytest.mark.parametrize('factory', [build, emae])
+@pytest.mark.parametrize('factory', [build, emae, partly_decoded_emae])
 def test_every_trainable_parameter_gets_a_gradient(images, factory):
     model = factory(share_attn=1, drop_path_rate=.1)
     grads = gradients(model, model(images, mode='loss'))
@@ -210,7 +228,7 @@ def test_learns_two_images_by_heart(images):
     assert loss.item() < .3 * first
 
 
-@pytest.mark.parametrize('factory', [build, emae])
+@pytest.mark.parametrize('factory', [build, emae, partly_decoded_emae])
 def test_compiles_without_graph_breaks(images, noise, factory):
     model = factory(drop_path_rate=.1)
     plan = model.masking(noise)

@@ -17,23 +17,27 @@ def naive(pred, plan, distance, normalization, pair_reduction):
     ids = plan.ids_predict.flatten(0, 1)
     maps = scatter_tokens(pred, ids, plan.num_patches)
     maps = maps.unflatten(0, (plan.num_images, plan.num_views))
-    values, overlap = [], plan.num_patches - 2 * plan.ids_keep.size(-1)
+    values, everywhere = [], plan.mask.any(1).sum(-1)[0]
     for i, j in combinations(range(plan.num_views), 2):
         both = (plan.mask[:, i] & plan.mask[:, j])[..., None]
         total = (NAIVE[distance](maps[:, i], maps[:, j], reduction='none') * both).sum()
-        size = overlap if normalization == 'overlap' else plan.num_patches
+        overlap = both[0].sum()
+        size = overlap if normalization == 'overlap' else everywhere
         values.append(total / (plan.num_images * size * pred.size(-1)))
     values = torch.stack(values)
     return values.mean() if pair_reduction == 'mean' else values.sum()
 
 
+@pytest.mark.parametrize('decode_ratio', [1., .5])
 @pytest.mark.parametrize('parts', [3, 4, 5, 6])
 @pytest.mark.parametrize('distance', ['l1', 'l2', 'smooth_l1'])
 @pytest.mark.parametrize(
     'normalization, pair_reduction', [('all', 'mean'), ('overlap', 'sum')])
-def test_equals_the_naive_form(parts, distance, normalization, pair_reduction):
+def test_equals_the_naive_form(
+        parts, distance, normalization, pair_reduction, decode_ratio):
     generator = torch.Generator().manual_seed(0)
-    plan = ParallelMasking(parts)(torch.rand(2, 4, 5, generator=generator))
+    masking = ParallelMasking(parts, decode_ratio=decode_ratio)
+    plan = masking(torch.rand(2, 4, 5, generator=generator))
     pred = torch.randn(
         2 * parts, plan.ids_predict.size(-1), 3, generator=generator,
         dtype=torch.float32, requires_grad=True)

@@ -52,7 +52,9 @@ class SelfConsistencyLoss(BaseModule):
         distance (str): ``'l1'``, ``'l2'`` or ``'smooth_l1'``.
         normalization (str): What the mean over positions runs over:
             ``'all'`` patches of the image, or the ``'overlap'``, those that
-            both parts of a pair mask.
+            both parts of a pair predict. Where parts predict chosen patches
+            only, ``'all'`` means the chosen ones of all parts, which keeps
+            the balance with the reconstruction.
         pair_reduction (str): ``'mean'`` or ``'sum'`` over pairs of parts.
 
     Raises:
@@ -87,7 +89,7 @@ class SelfConsistencyLoss(BaseModule):
         Args:
             pred (Tensor): ``(B·K, P, D)``; computed in fp32.
             plan (MaskPlan): K disjoint views that predict all they do not
-                see.
+                see, or the chosen patches of it.
 
         Returns:
             tuple[Tensor, Tensor]: The loss, and the mean distance over
@@ -99,7 +101,7 @@ class SelfConsistencyLoss(BaseModule):
         """
         batch, views = plan.num_images, plan.num_views
         channels = pred.size(-1)
-        overlap = plan.num_patches - 2 * plan.ids_keep.size(-1)
+        overlap = plan.pair_overlap
         num_pairs = views * (views - 1) // 2
         count = batch * num_pairs * overlap * channels
         if count == 0:
@@ -113,7 +115,7 @@ class SelfConsistencyLoss(BaseModule):
         mean = total / count
         scale = self.weight
         if self.normalization == 'all':
-            scale *= overlap / plan.num_patches
+            scale *= overlap / plan.num_candidates
         if self.pair_reduction == 'sum':
             scale *= num_pairs
         return scale * mean, mean.detach()
