@@ -23,6 +23,7 @@ stock names. Either way the result is loaded into a freshly built stock
 backbone, every key of it, and must give the encoder's features.
 """
 import hashlib
+import io
 import json
 import os
 from collections.abc import Mapping
@@ -37,6 +38,7 @@ from mmengine.registry import MODELS
 from mmpretrain.models import VisionTransformer
 from torch import Tensor, nn
 
+from mmeffmae.engine.storage import AtomicLocalBackend
 from mmeffmae.version import __version__
 
 from .loading import CheckpointError, load_checkpoint_safely
@@ -378,14 +380,10 @@ def _geometry(backbone: Mapping[str, Any], source_grid: Grid | None,
 
 def _write(target: Path, tensors: Mapping[str, Tensor],
            meta: Mapping[str, Any]) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f'.{target.name}.partial')
-    torch.save(
-        dict(
-            state_dict={_PREFIX + key: value
-                        for key, value in tensors.items()},
-            meta=dict(meta)), partial)
-    os.replace(partial, target)
+    buffer = io.BytesIO()
+    state_dict = {_PREFIX + key: value for key, value in tensors.items()}
+    torch.save(dict(state_dict=state_dict, meta=dict(meta)), buffer)
+    AtomicLocalBackend().put(buffer.getvalue(), target)
 
 
 def _pair(value: Any) -> tuple[int, int]:

@@ -117,8 +117,8 @@ def config_snippets(path: str | os.PathLike,
 
     Returns:
         dict: ``'mmpretrain'``, ``'mmdet'`` and ``'mmseg'``. Encoders of fewer
-        than four layers, or with another patch side than a multiple of 4,
-        have no feature pyramid and get the first only.
+        than four layers or without square patches have no feature pyramid
+        and get the first only.
     """
     checkpoint = str(path)
     values: dict[str, Any] = dict(
@@ -131,7 +131,7 @@ def config_snippets(path: str | os.PathLike,
     snippets = dict(
         mmpretrain=_MMPRETRAIN.format(backbone=averaged, **values))
     side = meta['patch_size']
-    if num_layers < 4 or not isinstance(side, int) or side % 4:
+    if num_layers < 4 or not isinstance(side, int):
         return snippets
     last_layers = [num_layers * part // 4 - 1 for part in (1, 2, 3, 4)]
     maps = _backbone(
@@ -146,13 +146,17 @@ def config_snippets(path: str | os.PathLike,
         widths=[embed_dims] * 4,
         imports=_IMPORTS.format(modules=['mmpretrain.models', 'mmseg.models']),
         divisor=2 * side,
-        strides=[side // 4, side // 2, side, 2 * side, 4 * side])
+        strides=[_stride(side * scale / 4) for scale in (1, 2, 4, 8, 16)])
     snippets['mmdet'] = _MMDET.format(**values)
     values.update(
         imports=_IMPORTS.format(modules=['mmpretrain.models']),
         pyramid=values['pyramid'].replace('\n    ', '\n'))
     snippets['mmseg'] = _MMSEG.format(**values)
     return snippets
+
+
+def _stride(pixels: float) -> int | float:
+    return int(pixels) if pixels.is_integer() else pixels
 
 
 def _backbone(checkpoint: str, backbone: Mapping[str, Any],

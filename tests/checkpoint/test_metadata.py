@@ -1,4 +1,6 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
+from pathlib import Path
+
 import pytest
 from mmengine.config import Config
 from mmengine.registry import MODELS
@@ -10,6 +12,8 @@ from mmeffmae.checkpoint.metadata import (
     parse_config_text,
     preprocessing_of_module,
 )
+
+CONFIGS = Path(__file__).parents[2] / 'configs'
 
 
 def test_config_text_is_read_as_mmengine_reads_it():
@@ -64,3 +68,9 @@ def test_differences_show_both_sides():
         'mean: checkpoint [0.0, 0.0, 0.0], model [0.0, 0.0, 9.0]',
         'channel_order: checkpoint bgr, model rgb',
     ]
+
+
+@pytest.mark.parametrize('name', ['mae/mae_quick.py', 'emae/emae_quick.py'])
+def test_shipped_configs_are_read_from_their_text(name):
+    config = Config.fromfile(CONFIGS / name)
+    assert parse_config_text(config.pretty_text) == config.to_dict()
