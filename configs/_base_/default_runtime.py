@@ -13,6 +13,7 @@ default_hooks = dict(
     checkpoint=dict(
         type='mmeffmae.SafeCheckpointHook', interval=1, max_keep_ckpts=2),
     preemption=dict(type='mmeffmae.PreemptionHook'),
+    load_report=dict(type='mmeffmae.LoadReportHook'),
     environment=dict(type='mmeffmae.EnvironmentHook'))
 
 env_cfg = dict(

@@ -154,7 +154,8 @@ class MaskedViT(VisionTransformer):
     def init_weights(self) -> None:
         """MAE's initialisation, unless ``init_cfg`` loads weights."""
         super().init_weights()
-        if (self.init_cfg or {}).get('type') == 'Pretrained':
+        if isinstance(self.init_cfg, dict) and \
+                self.init_cfg['type'] == 'Pretrained':
             return
         table = sincos_positions(
             self.patch_resolution, self.embed_dims, self.with_cls_token)
