@@ -1,11 +1,13 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
 """Models and datasets of a config, outside a runner."""
 import copy
+import logging
 from os import PathLike
 from typing import Any, Optional, Union
 
 import torch
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 from mmengine.registry import DATASETS, MODELS, init_default_scope
 from torch import nn
 from torch.utils.data import Dataset
@@ -34,6 +36,8 @@ def build_model(config: Config,
     settings = copy.deepcopy(config.model)
     if config.get('data_preprocessor'):
         settings.setdefault('data_preprocessor', config.data_preprocessor)
+    # Without a log file the stack prints how each parameter was initialised.
+    MMLogger.get_current_instance().setLevel(logging.WARNING)
     with isolated_rng(seed):
         model = MODELS.build(settings)
         model.init_weights()

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
+from mmeffmae.checkpoint.metadata import preprocessing_of_module
 from mmeffmae.evaluation.features import evaluation_mode
 from mmeffmae.evaluation.rng import isolated_rng
 from mmeffmae.masking import MaskPlan, scatter_tokens
@@ -18,20 +19,6 @@ from mmeffmae.masking import MaskPlan, scatter_tokens
 MASKED = 127
 #: Grey value between the tiles of a picture.
 BORDER = 255
-
-
-def model_channel_order(preprocessor: nn.Module) -> str:
-    """``'rgb'`` or ``'bgr'``: the channel order of the model's input.
-
-    The stack's loader reads BGR, so a preprocessor that converts hands RGB
-    to the model and one that does not hands BGR.
-
-    Args:
-        preprocessor: A data preprocessor of mmengine or mmpretrain.
-    """
-    converts = getattr(preprocessor, '_channel_conversion',
-                       getattr(preprocessor, 'to_rgb', False))
-    return 'rgb' if converts else 'bgr'
 
 
 def to_uint8_rgb(images: Tensor,
@@ -43,7 +30,8 @@ def to_uint8_rgb(images: Tensor,
         images: Model inputs, ``(..., C, H, W)`` float, C = 1 or 3.
         preprocessor: The data preprocessor that made them.
         channel_order: Order of C = 3 channels in ``images``, ``'rgb'`` or
-            ``'bgr'``; by default :func:`model_channel_order`.
+            ``'bgr'``. By default RGB if the preprocessor converts, and BGR,
+            which the stack's loader reads, if not.
 
     Returns:
         RGB pictures ``(..., 3, H, W)``, uint8, on the CPU.
@@ -55,7 +43,8 @@ def to_uint8_rgb(images: Tensor,
     if channels not in (1, 3):
         raise ValueError(f'images of {channels} channels cannot be drawn: '
                          'give 1 or 3')
-    order = channel_order or model_channel_order(preprocessor)
+    order = channel_order or preprocessing_of_module(preprocessor).get(
+        'channel_order', 'bgr')
     if order not in ('rgb', 'bgr'):
         raise ValueError(f"channel_order {order!r}: use 'rgb' or 'bgr'")
     pixels = images.detach().float().cpu()

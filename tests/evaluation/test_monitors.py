@@ -79,7 +79,8 @@ def train(work_dir, *hooks, epochs=3):
     runner = Runner(
         model=dict(type='TinyAutoencoder'),
         work_dir=str(work_dir),
-        experiment_name=work_dir.name,
+        # Names a global visualizer: unique, also within a second.
+        experiment_name='-'.join(work_dir.parts[-2:]),
         train_dataloader=dict(
             batch_size=4,
             num_workers=0,

@@ -6,8 +6,7 @@ from mmpretrain.models import SelfSupDataPreprocessor
 from PIL import Image
 
 from mmeffmae.masking import MaskPlan, ParallelMasking
-from mmeffmae.visualization import (draw_reconstruction, save_picture,
-                                    to_uint8_rgb)
+from mmeffmae.visualization import draw_reconstruction, save_picture, to_uint8_rgb
 from mmeffmae.visualization.reconstruction import MASKED
 
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)

@@ -6,14 +6,19 @@ import time
 import torch
 from mmengine.config import Config, DictAction
 
-from mmeffmae.checkpoint.metadata import (checkpoint_preprocessing,
-                                          preprocessing_differences,
-                                          preprocessing_of_module)
-from mmeffmae.evaluation.building import (build_model, config_seed,
-                                          load_weights, probe_datasets)
+from mmeffmae.checkpoint.metadata import (
+    checkpoint_preprocessing,
+    preprocessing_differences,
+    preprocessing_of_module,
+)
+from mmeffmae.evaluation.building import (
+    build_model,
+    config_seed,
+    load_weights,
+    probe_datasets,
+)
 from mmeffmae.evaluation.probes import PROBES, ProbeTask
-from mmeffmae.evaluation.record import (config_hash, file_hash, provenance,
-                                        write_json)
+from mmeffmae.evaluation.record import config_hash, file_hash, provenance, write_json
 
 
 def parse_args() -> argparse.Namespace:

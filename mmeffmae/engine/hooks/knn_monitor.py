@@ -10,8 +10,7 @@ from mmengine.registry import DATASETS
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
-from mmeffmae.evaluation.features import (extract_features,
-                                          labelled_dataloader)
+from mmeffmae.evaluation.features import extract_features, labelled_dataloader
 from mmeffmae.evaluation.knn import knn_accuracy
 from mmeffmae.evaluation.rng import isolated_rng
 from mmeffmae.registry import HOOKS

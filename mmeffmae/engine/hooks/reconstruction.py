@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from mmeffmae.evaluation.features import collate_images
 from mmeffmae.evaluation.rng import isolated_rng
 from mmeffmae.registry import HOOKS
-from mmeffmae.visualization.reconstruction import (render_reconstruction,
-                                                   save_picture)
+from mmeffmae.visualization.reconstruction import render_reconstruction, save_picture
 
 
 @HOOKS.register_module()
