@@ -7,6 +7,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 OUT=work_dirs/quickstart
+RUN=$OUT/pretrain
 CONFIG=configs/emae/emae_quick.py
 
 bash tools/setup_env.sh "$@"
@@ -23,7 +24,7 @@ rm -rf "$OUT"
 mkdir -p "$OUT"
 
 last_checkpoint() {
-    cat "$OUT/pretrain/last_checkpoint"
+    cat "$RUN/last_checkpoint"
 }
 
 step "Doctor: what the installed packages can do" \
@@ -34,23 +35,23 @@ step "Mini scenes: small labelled images in data/mini" \
     python tools/make_mini_scenes.py --out data/mini
 step "Pre-training: $CONFIG" \
     "read the error at the end of the log; if memory ran out, close other programs and run this script again" \
-    python tools/train.py "$CONFIG" --work-dir "$OUT/pretrain"
+    python tools/train.py "$CONFIG" --work-dir "$RUN"
 step "Probes: kNN and linear, untrained and pre-trained encoder" \
-    "see whether $OUT/pretrain holds a checkpoint; if not, the log of step 3 says why" \
+    "see whether $RUN holds a checkpoint; if not, the log of step 3 says why" \
     python tools/benchmarks/probe.py "$CONFIG" "$(last_checkpoint)" --untrained \
-    --json "$OUT/probe.json"
+    --json "$RUN/probe.json"
 step "Export: the encoder for mmpretrain, mmdet and mmseg" \
     "the log lists the keys that do not fit; remove $OUT and run this script again" \
-    python tools/export_backbone.py "$(last_checkpoint)" --out "$OUT/backbone.pth"
+    python tools/export_backbone.py "$(last_checkpoint)" --out "$RUN/backbone.pth"
 step "Report: pictures, curves and figures on one page" \
     "the results themselves are complete in $OUT; run this script again" \
-    python tools/analysis/quickstart_report.py "$OUT"
+    python tools/analysis/quickstart_report.py "$RUN" --out "$OUT/report.html"
 
 grep -hE '^(untrained|trained) ' "$STEP_LOGS"/4-*.log || true
 cat <<TEXT
 
 Done. What there is now:
   report     $OUT/report.html
-  backbone   $OUT/backbone.pth   (how to load it: $STEP_LOGS/5-export.log)
-  training   $OUT/pretrain
+  backbone   $RUN/backbone.pth (how to load it: $STEP_LOGS/5-export.log)
+  training   $RUN
 TEXT
