@@ -1,12 +1,12 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
 """Mini scenes: small labelled images, drawn by a fixed recipe.
 
-Textured shapes lie on a two-part background, with clutter, random colours,
-sizes, turns and lighting. Each of four shapes comes with two of four
-textures: a class is known by both, and colour tells nothing. The same recipe
-is written as an image folder, as COCO instances with ``stuffthingmaps``, and in the
-ADE20K layout, so that classification, instance and semantic segmentation run
-on it unchanged. It is the embedded default for trying things out, and no
+Textured shapes lie on a two-part background, with clutter, random tints,
+contrast, sizes, turns and lighting: a class is known by its texture and its
+shape, not by colour or brightness. The same recipe is written as an image
+folder, as COCO instances with ``stuffthingmaps``, and in the ADE20K layout,
+so that classification, instance and semantic segmentation run on it unchanged.
+It is the embedded default for trying things out, and no
 evidence of quality.
 """
 import json
@@ -24,12 +24,10 @@ from PIL import Image
 #: Changes whenever the recipe draws other pixels or writes other files.
 VERSION = 1
 MARKER = 'mini_scenes.json'
-SHAPES = ('disk', 'triangle', 'ring', 'cross')
-TEXTURES = ('plain', 'striped', 'checked', 'dotted')
-#: (texture, shape) of labels 0..7: what is drawn as an object. Every shape and
-#: every texture belongs to two labels.
-PAIRS = tuple((TEXTURES[(s + t) % 4], shape)
-              for s, shape in enumerate(SHAPES) for t in range(2))
+#: (texture, shape) of labels 0..7: what is drawn as an object.
+PAIRS = (('plain', 'disk'), ('striped', 'disk'), ('banded', 'triangle'),
+         ('checked', 'triangle'), ('dotted', 'ring'), ('slanted', 'ring'),
+         ('wavy', 'cross'), ('circled', 'cross'))
 THINGS = tuple(f'{texture}_{shape}' for texture, shape in PAIRS)
 #: Labels 8..11: what fills the background.
 STUFF = ('sky', 'wall', 'grass', 'water')
@@ -101,12 +99,19 @@ def _texture(kind: str, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     """Pattern in {0, 1}; one period is one unit of ``u`` and ``v``."""
     if kind == 'plain':
         return np.zeros_like(u)
-    if kind == 'striped':
-        return (u % 1.0 < 0.5).astype(float)
     if kind == 'checked':
         return ((u % 1.0 < 0.5) != (v % 1.0 < 0.5)).astype(float)
-    du, dv = u % 1.0 - 0.5, v % 1.0 - 0.5
-    return (du * du + dv * dv < 0.1).astype(float)
+    if kind == 'dotted':
+        du, dv = u % 1.0 - 0.5, v % 1.0 - 0.5
+        return (du * du + dv * dv < 0.12).astype(float)
+    phase = {
+        'striped': u,
+        'banded': v,
+        'slanted': 0.7 * (u + v),
+        'wavy': v + np.abs(u % 1.0 - 0.5),
+        'circled': np.sqrt(u * u + v * v),
+    }[kind]
+    return (phase % 1.0 < 0.5).astype(float)
 
 
 def _colours(rng: np.random.Generator,
@@ -114,7 +119,7 @@ def _colours(rng: np.random.Generator,
     """A darker and a brighter tinted grey ``(3,)``, in random order."""
     dark = rng.uniform(0.15, 0.95 - contrast)
     greys = np.array([dark, dark + contrast])[rng.permutation(2), None]
-    first, second = greys + rng.uniform(-0.15, 0.15, (2, 3))
+    first, second = greys + rng.uniform(-0.1, 0.1, (2, 3))
     return first, second
 
 
@@ -141,7 +146,7 @@ def _background(rng: np.random.Generator,
     }
     canvas = np.empty((size, size, 3))
     for name, region in ((STUFF[above], edge < 0), (STUFF[below], edge >= 0)):
-        first, second = _colours(rng, contrast=0.2)
+        first, second = _colours(rng, contrast=0.12)
         mix = pattern[name].astype(float)[..., None]
         canvas[region] = (first + mix * (second - first))[region]
     return canvas, semantic.astype(np.uint8)
@@ -159,7 +164,7 @@ def _clutter(rng: np.random.Generator, canvas: np.ndarray, count: int) -> None:
         u, v = c * (x - cx) + s * (y - cy), c * (y - cy) - s * (x - cx)
         inside = np.maximum(np.abs(u) - long, np.abs(v) - thick)
         _blend(canvas, np.clip(0.5 - inside * size, 0, 1),
-               _colours(rng, contrast=0.2)[0])
+               _colours(rng, contrast=0.12)[0])
 
 
 def _place(rng: np.random.Generator, size: int, label: int,
@@ -168,14 +173,14 @@ def _place(rng: np.random.Generator, size: int, label: int,
     texture, shape = PAIRS[label]
     radius = size * rng.uniform(*radii)
     cx, cy = rng.uniform(0.8 * radius, size - 0.8 * radius, 2)
-    angle = rng.uniform(0, 2 * math.pi)
+    angle = rng.uniform(-0.3, 0.3)
     c, s = math.cos(angle), math.sin(angle)
     y, x = np.mgrid[:size, :size] + 0.5
     u = (c * (x - cx) + s * (y - cy)) / radius
     v = (c * (y - cy) - s * (x - cx)) / radius
     alpha = np.clip(0.5 - _distance(shape, u, v) * radius, 0, 1)
-    period = rng.uniform(6.0, 9.0) / radius  # pixels: seen at any object size
-    phase = rng.uniform(0, 1)
+    period = rng.uniform(10, 14) / radius  # in pixels: alike at every radius
+    phase = 0 if texture == 'circled' else rng.uniform(0, 1)
     return alpha, _texture(texture, u / period + phase, v / period)
 
 
@@ -183,8 +188,8 @@ def _light(rng: np.random.Generator, canvas: np.ndarray) -> np.ndarray:
     """A lighting ramp, contrast and grain; returns ``(S, S, 3)`` uint8."""
     size = len(canvas)
     y, x = np.mgrid[:size, :size] / size - 0.5
-    ramp = 1 + rng.uniform(-0.5, 0.5) * x + rng.uniform(-0.5, 0.5) * y
-    lit = canvas * (ramp * rng.uniform(0.6, 1.1))[..., None]
+    ramp = 1 + rng.uniform(-0.3, 0.3) * x + rng.uniform(-0.3, 0.3) * y
+    lit = canvas * (ramp * rng.uniform(0.7, 1.1))[..., None]
     grain = rng.integers(-2, 3, canvas.shape)
     return np.clip(np.rint(lit * 255) + grain, 0, 255).astype(np.uint8)
 
@@ -233,7 +238,7 @@ def draw_image(settings: MiniSceneSettings, split: int, index: int) -> Scene:
     """
     rng = np.random.default_rng((settings.seed, 0, split, index))
     return draw_scene(rng, settings.image_size, [index % len(THINGS)],
-                      (0.3, 0.45))
+                      (0.34, 0.48))
 
 
 def draw_crowd(settings: MiniSceneSettings, split: int, index: int) -> Scene:
