@@ -2,6 +2,8 @@
 """Models and datasets of a config, outside a runner."""
 import copy
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from os import PathLike
 from typing import Any, Optional, Union
 
@@ -36,12 +38,22 @@ def build_model(config: Config,
     settings = copy.deepcopy(config.model)
     if config.get('data_preprocessor'):
         settings.setdefault('data_preprocessor', config.data_preprocessor)
-    # Without a log file the stack prints how each parameter was initialised.
-    MMLogger.get_current_instance().setLevel(logging.WARNING)
-    with isolated_rng(seed):
+    with isolated_rng(seed), _quiet():
         model = MODELS.build(settings)
         model.init_weights()
     return model.to(device).eval()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without a log file the stack prints each parameter's initialisation."""
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def load_weights(module: nn.Module,
@@ -85,8 +97,8 @@ def probe_datasets(config: Config,
         ValueError: The config does not name the datasets.
     """
     init_default_scope(config.get('default_scope', 'mmpretrain'))
-    hook = next((hook for hook in config.get('custom_hooks') or []
-                 if hook['type'].split('.')[-1] == 'KNNMonitorHook'), {})
+    hook: dict = next((hook for hook in config.get('custom_hooks') or []
+                       if hook['type'].split('.')[-1] == 'KNNMonitorHook'), {})
     bank, query = hook.get('bank'), hook.get('query')
     if split == 'final':
         bank = config.get('probe_bank', bank)

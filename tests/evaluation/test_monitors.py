@@ -138,6 +138,18 @@ def test_knn_is_logged_before_at_intervals_and_at_the_end(tmp_path):
     assert sorted(scalars(silent, 'monitor/knn_top1')) == [12]
 
 
+@pytest.mark.parametrize('main', [True, False])
+def test_every_rank_waits_and_the_first_one_computes(
+        tmp_path, monkeypatch, main):
+    waits = []
+    module = 'mmeffmae.engine.hooks.knn_monitor'
+    monkeypatch.setattr(f'{module}.is_main_process', lambda: main)
+    monkeypatch.setattr(f'{module}.barrier', lambda: waits.append(1))
+    runner = train(tmp_path / 'run', knn_hook(), epochs=1)
+    assert len(waits) == 2
+    assert len(scalars(runner, 'monitor/knn_top1')) == (2 if main else 0)
+
+
 def test_pictures_reach_the_disk_and_the_visualizer(tmp_path):
     dataset = dict(type='Photographs', count=15)
     runner = train(tmp_path / 'run',

@@ -8,6 +8,7 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.registry import DATASETS
 from mmengine.runner import Runner
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from mmeffmae.evaluation.features import extract_features, labelled_dataloader
@@ -107,7 +108,8 @@ class KNNMonitorHook(Hook):
             DATASETS.build(config), self.batch_size, self.num_workers)
 
     @staticmethod
-    def _features(runner: Runner, loader: DataLoader) -> tuple:
+    def _features(runner: Runner,
+                  loader: DataLoader) -> tuple[Tensor, Tensor]:
         model = runner.model
         if is_model_wrapper(model):
             model = model.module
