@@ -24,8 +24,9 @@ class SkippingBatchSampler:
         self._skip = num_batches
 
     def __iter__(self) -> Iterator:
+        # A generator: DataLoader asks for more iterators than it uses.
         skip, self._skip = self._skip, 0
-        return islice(iter(self._wrapped), skip, None)
+        yield from islice(iter(self._wrapped), skip, None)
 
     def __len__(self) -> int:
         return len(self._wrapped)

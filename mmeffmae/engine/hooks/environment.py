@@ -5,6 +5,7 @@ import os
 import platform
 import subprocess
 import sys
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,7 @@ def describe_environment() -> dict[str, Any]:
         machine=_machine())
 
 
+@cache
 def _packages() -> dict[str, str]:
     """Import name to distribution and version; upstream and onedl differ."""
     owners = metadata.packages_distributions()

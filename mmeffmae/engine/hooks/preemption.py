@@ -1,7 +1,9 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
+import os
 import signal
 from collections.abc import Callable
 from functools import partial
+from threading import Thread
 from types import FrameType
 
 import torch
@@ -55,7 +57,7 @@ class PreemptionHook(Hook):
         for loop in (runner.train_loop, runner.val_loop):
             if loop is not None:
                 loader = loop.dataloader
-                loader.worker_init_fn = partial(_ignore_signals,
+                loader.worker_init_fn = partial(_shield_worker,
                                                 loader.worker_init_fn)
 
     def after_train_iter(self, runner: Runner, *args, **kwargs) -> None:
@@ -107,9 +109,18 @@ def _find_checkpoint_hook(runner: Runner) -> SafeCheckpointHook:
         'default_hooks.checkpoint.type=\'mmeffmae.SafeCheckpointHook\'')
 
 
-def _ignore_signals(init_fn: Callable | None, worker_id: int) -> None:
-    """Keep a signal to the whole process group away from data workers."""
-    for number in SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
+def _shield_worker(init_fn: Callable | None, worker_id: int) -> None:
+    """Keep a signal to the whole process group away from a data worker.
+
+    The loader's own SIGTERM, from the parent, still ends it.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    Thread(target=_exit_for, args=(os.getppid(), ), daemon=True).start()
     if init_fn is not None:
         init_fn(worker_id)
+
+
+def _exit_for(sender: int) -> None:
+    while signal.sigwaitinfo(SIGNALS).si_pid != sender:
+        pass
+    os._exit(0)
