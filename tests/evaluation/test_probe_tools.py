@@ -149,3 +149,17 @@ def test_weights_follow_the_seed_alone(folder):
     assert torch.equal(first[name], again[name])
     assert not torch.equal(first[name], other[name])
     assert torch.equal(state, torch.get_rng_state())
+
+
+def test_unfit_checkpoint_ends_with_a_message(folder, tmp_path, run):
+    """An exported backbone has no decoder to paint with."""
+    model = build_model(Config.fromfile(folder / 'tiny.py'))
+    encoder = {f'backbone.{name}': value
+               for name, value in model.backbone.state_dict().items()}
+    torch.save(dict(state_dict=encoder, meta={}), tmp_path / 'backbone.pth')
+    with pytest.raises(SystemExit, match='error: .*neck'):
+        run('tools/analysis/visualize_reconstruction.py', folder / 'tiny.py',
+            tmp_path / 'backbone.pth', folder / 'train' / 'dark' / '0.png')
+    with pytest.raises(SystemExit, match='error: .*absent.pth'):
+        run('tools/benchmarks/probe.py', folder / 'tiny.py',
+            tmp_path / 'absent.pth')

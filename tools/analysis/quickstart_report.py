@@ -1,6 +1,7 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
 """Write one self-contained page about a run, from the files it left."""
 import argparse
+import sys
 from pathlib import Path
 
 from mmeffmae.visualization.report import Run, build_report
@@ -23,4 +24,7 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    try:
+        main()
+    except FileNotFoundError as error:
+        sys.exit(f'error: {error}')

@@ -1,12 +1,14 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
 """Draw images, what each view sees of them, and what the model predicts."""
 import argparse
+import sys
 
 import numpy as np
 import torch
 from mmengine.config import Config, DictAction
 from PIL import Image, ImageOps
 
+from mmeffmae.checkpoint.loading import CheckpointError
 from mmeffmae.evaluation.building import build_model, load_weights
 from mmeffmae.visualization import render_reconstruction, save_picture
 
@@ -59,4 +61,7 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    try:
+        main()
+    except (CheckpointError, FileNotFoundError) as error:
+        sys.exit(f'error: {error}')

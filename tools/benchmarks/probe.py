@@ -1,11 +1,13 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
 """Measure an encoder with probes and write the result as JSON."""
 import argparse
+import sys
 import time
 
 import torch
 from mmengine.config import Config, DictAction
 
+from mmeffmae.checkpoint.loading import CheckpointError
 from mmeffmae.checkpoint.metadata import (
     checkpoint_preprocessing,
     preprocessing_differences,
@@ -112,4 +114,7 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    try:
+        main()
+    except (CheckpointError, FileNotFoundError) as error:
+        sys.exit(f'error: {error}')
