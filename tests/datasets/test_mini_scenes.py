@@ -10,10 +10,9 @@ import pytest
 from PIL import Image
 
 from mmeffmae.datasets import mini_scenes
+from mmeffmae.datasets.mini_drawing import STUFF, THINGS
 from mmeffmae.datasets.mini_scenes import (
     MARKER,
-    STUFF,
-    THINGS,
     MiniSceneSettings,
     draw_crowd,
     draw_image,
