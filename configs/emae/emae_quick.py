@@ -5,7 +5,7 @@ _base_ = [
     '../_base_/datasets/mini.py',
     '../_base_/schedules/mae_adamw.py',
     '../_base_/schedules/coslr_quick.py',
-    '../_base_/default_runtime.py',
+    '../_base_/pretrain_runtime.py',
 ]
 model = dict(
     head=dict(consistency=dict(type='mmeffmae.SelfConsistencyLoss')),

@@ -5,7 +5,7 @@ _base_ = [
     '../_base_/datasets/imagenet_bs512_mae.py',
     '../_base_/schedules/mae_adamw.py',
     '../_base_/schedules/coslr_50e.py',
-    '../_base_/default_runtime.py',
+    '../_base_/pretrain_runtime.py',
 ]
 # Every image is seen as four masked views, so 64 images a GPU hold what 256
 # do in MAE; accumulation makes the 4,096 images of a step.

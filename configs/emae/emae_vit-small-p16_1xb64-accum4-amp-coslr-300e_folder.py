@@ -7,7 +7,7 @@ _base_ = [
     '../_base_/datasets/folder.py',
     '../_base_/schedules/mae_adamw.py',
     '../_base_/schedules/coslr_300e.py',
-    '../_base_/default_runtime.py',
+    '../_base_/pretrain_runtime.py',
 ]
 # Every image is seen as four masked views.
 model = dict(

@@ -5,7 +5,7 @@ _base_ = [
     '../_base_/datasets/imagenette_64.py',
     '../_base_/schedules/mae_adamw.py',
     '../_base_/schedules/coslr_25e.py',
-    '../_base_/default_runtime.py',
+    '../_base_/pretrain_runtime.py',
 ]
 model = dict(
     neck=dict(decoder_depth=1), masking=dict(mask_ratio=0.9))

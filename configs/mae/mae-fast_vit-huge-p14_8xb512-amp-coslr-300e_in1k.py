@@ -5,7 +5,7 @@ _base_ = [
     '../_base_/datasets/imagenet_bs512_mae.py',
     '../_base_/schedules/mae_adamw.py',
     '../_base_/schedules/coslr_300e.py',
-    '../_base_/default_runtime.py',
+    '../_base_/pretrain_runtime.py',
 ]
 # Nine patches in ten masked and a light decoder: the baseline that any
 # faster method has to beat ("Masked Autoencoders are Secretly Efficient

@@ -5,7 +5,7 @@ _base_ = [
     '../_base_/datasets/imagenette_64.py',
     '../_base_/schedules/mae_adamw.py',
     '../_base_/schedules/coslr_25e.py',
-    '../_base_/default_runtime.py',
+    '../_base_/pretrain_runtime.py',
 ]
 # Short runs of few images a step want a higher rate than 4,096 images do.
 optim_wrapper = dict(optimizer=dict(lr=1e-3))

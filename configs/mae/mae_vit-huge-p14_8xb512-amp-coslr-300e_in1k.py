@@ -5,6 +5,6 @@ _base_ = [
     '../_base_/datasets/imagenet_bs512_mae.py',
     '../_base_/schedules/mae_adamw.py',
     '../_base_/schedules/coslr_300e.py',
-    '../_base_/default_runtime.py',
+    '../_base_/pretrain_runtime.py',
 ]
 model = dict(backbone=dict(arch='h', patch_size=14, with_cp=True))

@@ -7,7 +7,7 @@ _base_ = [
     '../_base_/datasets/folder.py',
     '../_base_/schedules/mae_adamw.py',
     '../_base_/schedules/coslr_300e.py',
-    '../_base_/default_runtime.py',
+    '../_base_/pretrain_runtime.py',
 ]
 model = dict(backbone=dict(arch='s'))
 train_dataloader = dict(batch_size=256)

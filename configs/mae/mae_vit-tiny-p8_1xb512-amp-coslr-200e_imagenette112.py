@@ -5,5 +5,5 @@ _base_ = [
     '../_base_/datasets/imagenette112.py',
     '../_base_/schedules/mae_adamw.py',
     '../_base_/schedules/coslr_200e.py',
-    '../_base_/default_runtime.py',
+    '../_base_/pretrain_runtime.py',
 ]
