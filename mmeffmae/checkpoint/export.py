@@ -22,9 +22,7 @@ Without them an encoder must be a ``VisionTransformer`` whose weights have the
 stock names. Either way the result is loaded into a freshly built stock
 backbone, every key of it, and must give the encoder's features.
 """
-import hashlib
 import io
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -38,6 +36,7 @@ from mmengine.registry import MODELS
 from mmpretrain.models import VisionTransformer
 from torch import Tensor, nn
 
+from mmeffmae.config_hash import config_hash
 from mmeffmae.engine.storage import AtomicLocalBackend
 from mmeffmae.version import __version__
 
@@ -347,11 +346,10 @@ def _meta(content: Mapping[str, Any], settings: Mapping[str, Any],
     parts = [model] + [
         model[key] for key in ('masking', 'head') if model.get(key)
     ]
-    text = json.dumps(settings, sort_keys=True, default=str)
     recorded = content.get('meta') or {}
     meta = dict(
         method=' + '.join(str(part['type']) for part in parts),
-        config_hash=hashlib.sha256(text.encode()).hexdigest()[:16],
+        config_hash=config_hash(settings),
         source=path.name,
         mmeffmae_version=__version__,
         mmengine_version=mmengine.__version__,

@@ -10,37 +10,9 @@ from pathlib import Path
 from typing import Any, Union
 
 import torch
-from mmengine.config import Config
 
+from mmeffmae.config_hash import config_hash  # noqa: F401
 from mmeffmae.engine.hooks.environment import describe_environment
-
-#: Settings that say where and under which seed a run happens, not what it is.
-_CIRCUMSTANCES = ('work_dir', 'resume', 'load_from', 'launcher', 'randomness',
-                  'visualizer', 'vis_backends', 'log_level', 'experiment_name')
-
-
-def config_hash(config: Config) -> str:
-    """Twelve hexadecimal digits that name a resolved config.
-
-    The seed, the work directory and other circumstances of a run do not
-    count, nor does the order of keys; of a data folder its name counts, but
-    not where it lies.
-    """
-    settings = {
-        name: value
-        for name, value in config.to_dict().items()
-        if name not in _CIRCUMSTANCES
-    }
-    text = json.dumps(_without_places(settings), sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def _without_places(value: Any, name: str = '') -> Any:
-    if isinstance(value, dict):
-        return {key: _without_places(item, key) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_without_places(item) for item in value]
-    return Path(value).name if name == 'data_root' and value else value
 
 
 def file_hash(path: Union[str, PathLike]) -> str:

@@ -1,5 +1,4 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
-import hashlib
 import json
 import os
 import platform
@@ -16,6 +15,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 import mmeffmae
+from mmeffmae.config_hash import config_hash
 from mmeffmae.engine.storage import AtomicLocalBackend
 from mmeffmae.registry import HOOKS
 
@@ -40,7 +40,7 @@ class EnvironmentHook(Hook):
             time=runner.timestamp,
             command=[sys.executable, *sys.argv],
             config=str(runner.cfg.filename),
-            config_sha256=config_hash(runner.cfg.pretty_text),
+            config_hash=config_hash(runner.cfg),
             seed=runner.seed,
             world_size=runner.world_size,
             start_iter=runner.iter,
@@ -48,11 +48,6 @@ class EnvironmentHook(Hook):
         text = json.dumps(record, indent=2)
         for directory in (runner.work_dir, runner.log_dir):
             AtomicLocalBackend().put_text(text, f'{directory}/environment.json')
-
-
-def config_hash(text: str) -> str:
-    """SHA-256 of a config's text, as 64 hexadecimal digits."""
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def describe_environment() -> dict[str, Any]:

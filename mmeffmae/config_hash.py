@@ -1,0 +1,38 @@
+# Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
+"""A name for a config: what result files, exports and records are keyed by."""
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Union
+
+from mmengine.config import Config
+
+#: Settings that say where and under which seed a run happens, not what it is.
+_CIRCUMSTANCES = ('work_dir', 'resume', 'load_from', 'launcher', 'randomness',
+                  'visualizer', 'vis_backends', 'log_level', 'experiment_name')
+
+
+def config_hash(config: Union[Config, Mapping]) -> str:
+    """Twelve hexadecimal digits that name a resolved config.
+
+    The seed, the work directory and other circumstances of a run do not
+    count, nor does the order of keys; of a data folder its name counts, but
+    not where it lies.
+    """
+    plain = config.to_dict() if isinstance(config, Config) else config
+    settings = {
+        name: value
+        for name, value in plain.items()
+        if name not in _CIRCUMSTANCES
+    }
+    text = json.dumps(_without_places(settings), sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _without_places(value: Any, name: str = '') -> Any:
+    if isinstance(value, dict):
+        return {key: _without_places(item, key) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_places(item) for item in value]
+    return Path(value).name if name == 'data_root' and value else value
