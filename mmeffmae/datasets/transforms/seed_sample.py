@@ -1,7 +1,7 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
 from mmcv.transforms import BaseTransform
 
-from mmeffmae.randomness import seed_all
+from mmeffmae.randomness import seed_cpu
 from mmeffmae.registry import TRANSFORMS
 
 
@@ -21,5 +21,5 @@ class SeedSample(BaseTransform):
         """Seed python, numpy and torch; the results stay as they are."""
         key = getattr(results.get('sample_idx'), 'key', None)
         if key is not None:
-            seed_all(key)
+            seed_cpu(key)
         return results
