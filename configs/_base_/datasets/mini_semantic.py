@@ -3,9 +3,9 @@
 # classes of objects, four of background.
 data_root = 'data/mini/ade/'
 metainfo = dict(
-    classes=('plain_disk', 'striped_disk', 'striped_triangle',
-             'checked_triangle', 'checked_ring', 'dotted_ring', 'dotted_cross',
-             'plain_cross', 'sky', 'wall', 'grass', 'water'),
+    classes=('plain_disk', 'striped_disk', 'banded_triangle',
+             'checked_triangle', 'dotted_ring', 'slanted_ring', 'wavy_cross',
+             'circled_cross', 'sky', 'wall', 'grass', 'water'),
     palette=[(220, 20, 60), (255, 128, 0), (0, 130, 200), (70, 240, 240),
              (145, 30, 180), (240, 50, 230), (60, 180, 75), (210, 245, 60),
              (180, 200, 230), (150, 120, 100), (90, 130, 60), (30, 60, 140)])

@@ -77,11 +77,11 @@ model = dict(
                 num_classes=num_things,
                 bbox_coder=dict(
                     type='DeltaXYWHBBoxCoder',
-                    target_stds=[_std, _std, 2 * _std, 2 * _std]),
+                    target_stds=[_xy, _xy, _wh, _wh]),
                 reg_class_agnostic=True,
                 loss_cls=dict(type='CrossEntropyLoss', use_sigmoid=False),
                 loss_bbox=dict(type='SmoothL1Loss', beta=1.0))
-            for _std in (0.1, 0.05, 0.033)
+            for _xy, _wh in ((0.1, 0.2), (0.05, 0.1), (0.033, 0.067))
         ],
         mask_roi_extractor=dict(
             type='SingleRoIExtractor',
