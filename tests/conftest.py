@@ -11,6 +11,7 @@ import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.runner import Runner
 from PIL import Image
+from yapf.yapflib import yapf_api
 
 ROOT = Path(__file__).parents[1]
 SIZE, PATCH = 32, 8
@@ -30,6 +31,20 @@ _run_numbers = count()
 def pytest_configure(config):
     # Several threads on busy cores are slower, and change rounding.
     torch.set_num_threads(1)
+    _format_configs_once()
+
+
+def _format_configs_once():
+    """A Runner formats its config seven times, for longer than it trains."""
+    formatted = {}
+    format_code = yapf_api.FormatCode
+
+    def cached(text, *args, **kwargs):
+        if text not in formatted:
+            formatted[text] = format_code(text, *args, **kwargs)
+        return formatted[text]
+
+    yapf_api.FormatCode = cached
 
 
 @pytest.fixture(scope='session')
