@@ -78,7 +78,11 @@ class MaskedDecoder(MAEPretrainDecoder):
         masked = self.mask_token + gather_table(table[0, 1:], plan.ids_predict)
         x = self.decoder_embed(tokens) + positions
         x = torch.cat([x, masked.to(x.dtype)], dim=1)
-        for block in self.decoder_blocks:
+        for block in self.decoder_blocks[:-1]:
             x = block(x)
+        # Nothing reads the visible tokens after the last attention.
+        last = self.decoder_blocks[-1]
+        x = x + last.attn(last.ln1(x))
         x = x[:, -plan.ids_predict.size(-1):]
+        x = last.ffn(last.ln2(x), identity=x)
         return self.decoder_pred(self.decoder_norm(x))
