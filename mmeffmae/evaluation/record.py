@@ -7,7 +7,7 @@ import sys
 from datetime import datetime, timezone
 from os import PathLike
 from pathlib import Path
-from typing import Any, Union
+from typing import Union
 
 import torch
 

@@ -2,9 +2,15 @@
 import pytest
 import torch
 
-from mmeffmae.masking import (ComplementaryMasking, MaskPlan, ParallelMasking,
-                              RandomMasking, gather_views, replace_tokens,
-                              scatter_tokens)
+from mmeffmae.masking import (
+    ComplementaryMasking,
+    MaskPlan,
+    ParallelMasking,
+    RandomMasking,
+    gather_views,
+    replace_tokens,
+    scatter_tokens,
+)
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from mmeffmae.masking import MaskPlan, ParallelMasking, RandomMasking
 from mmeffmae.registry import MODELS
 
 sys.path.insert(0, str(Path(__file__).parents[1] / 'reference'))
-import emae as emae_reference  # noqa: E402
-import mae as mae_reference  # noqa: E402
+import emae as emae_reference
+import mae as mae_reference
 
 ARCH = dict(embed_dims=32, num_layers=2, num_heads=4, feedforward_channels=64)
 DECODER = dict(decoder_embed_dim=16, decoder_depth=2, decoder_num_heads=2)
@@ -117,7 +117,7 @@ def test_initialisation_equals_mmpretrain():
 def test_equals_the_reference(images, noise):
     model = build()
     plan = RandomMasking(.75)(noise)
-    w = {k: v for k, v in model.state_dict(keep_vars=True).items()}
+    w = dict(model.state_dict(keep_vars=True))
     loss = model.loss(images, plan=plan)['loss_recon']
     expected = mae_reference.mae_loss(images, plan.visible[:, 0], w, 8, *SIZES)
     torch.testing.assert_close(loss, expected, atol=1e-6, rtol=1e-6)

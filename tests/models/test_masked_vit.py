@@ -62,12 +62,14 @@ def test_attention_is_shared_within_groups_and_registered_once():
     expanded = {k: v for k, v in state.items() if not k.startswith('shared_attn')}
     for layer, group in enumerate([0, 0, 1, 1]):
         for part in ('qkv.weight', 'qkv.bias', 'proj.weight', 'proj.bias'):
-            expanded[f'layers.{layer}.attn.{part}'] = state[f'shared_attn.{group}.{part}']
+            shared = state[f'shared_attn.{group}.{part}']
+            expanded[f'layers.{layer}.attn.{part}'] = shared
     plain = build()
     plain.load_state_dict(expanded, strict=True)
     images = torch.randn(1, 3, 32, 32)
     assert torch.equal(vit(images)[0], plain(images)[0])
-    assert vit.get_layer_depth('backbone.shared_attn.1.qkv.weight', 'backbone.') == (4, 6)
+    depth = vit.get_layer_depth('backbone.shared_attn.1.qkv.weight', 'backbone.')
+    assert depth == (4, 6)
     with pytest.raises(ValueError, match='share_attn 5.*1 to 4'):
         build(share_attn=5)
 

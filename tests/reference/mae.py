@@ -43,7 +43,8 @@ def block(x, w, name, heads):
 
 def encode(images, visible, w, p, depth, heads):
     """Class token and visible patches; ``visible`` is (B, N), bool."""
-    kernel, bias = w['backbone.patch_embed.projection.weight'], w['backbone.patch_embed.projection.bias']
+    kernel = w['backbone.patch_embed.projection.weight']
+    bias = w['backbone.patch_embed.projection.bias']
     x = F.conv2d(images, kernel, bias, stride=p).flatten(2).transpose(1, 2)
     x = x + w['backbone.pos_embed'][:, 1:]
     x = torch.stack([tokens[keep] for tokens, keep in zip(x, visible)])
@@ -67,7 +68,8 @@ def decode(latent, visible, w, depth, heads):
     for i in range(depth):
         x = block(x, w, f'neck.decoder_blocks.{i}', heads)
     x = F.layer_norm(x, x.shape[-1:], w['neck.ln1.weight'], w['neck.ln1.bias'], 1e-6)
-    return F.linear(x, w['neck.decoder_pred.weight'], w['neck.decoder_pred.bias'])[:, 1:]
+    x = F.linear(x, w['neck.decoder_pred.weight'], w['neck.decoder_pred.bias'])
+    return x[:, 1:]
 
 
 def predict(images, visible, w, p, encoder, decoder):

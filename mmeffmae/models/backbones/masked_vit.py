@@ -10,8 +10,13 @@ from torch.utils.checkpoint import checkpoint
 from mmeffmae.masking import MaskPlan, gather_table
 from mmeffmae.registry import MODELS
 
-from ..layers import (AttentionShell, TokenLayout, attention_groups,
-                      resize_positions, sincos_positions)
+from ..layers import (
+    AttentionShell,
+    TokenLayout,
+    attention_groups,
+    resize_positions,
+    sincos_positions,
+)
 
 
 def _arch(width: int, depth: int, heads: int) -> dict:

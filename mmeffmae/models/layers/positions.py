@@ -1,6 +1,5 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
-from mmpretrain.models.utils import (build_2d_sincos_position_embedding,
-                                     resize_pos_embed)
+from mmpretrain.models.utils import build_2d_sincos_position_embedding, resize_pos_embed
 from torch import Tensor
 
 

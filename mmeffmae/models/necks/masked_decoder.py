@@ -49,7 +49,7 @@ class MaskedDecoder(MAEPretrainDecoder):
             embed_dim=embed_dim,
             predict_feature_dim=predict_feature_dim,
             **kwargs)
-        self.grid = tuple(grid)
+        self.grid = grid[0], grid[1]
 
     def init_weights(self) -> None:
         """Fill the position table and draw the mask token."""
