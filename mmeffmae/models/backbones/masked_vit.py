@@ -188,10 +188,11 @@ class MaskedViT(VisionTransformer):
         rows, cols = size[0] // self.patch_size, size[1] // self.patch_size
         fitting = (rows * self.patch_size, cols * self.patch_size)
         if fitting != tuple(size) or not rows * cols:
+            nearest = tuple(max(s, self.patch_size) for s in fitting)
             raise ValueError(
                 f'image size {tuple(size)} is not divisible by patch_size '
                 f'{self.patch_size} (MaskedViT): resize or crop the images to '
-                f'a multiple, such as {tuple(max(s, self.patch_size) for s in fitting)}')
+                f'a multiple, such as {nearest}')
         return rows, cols
 
     def check_plan(self, plan: MaskPlan) -> None:
