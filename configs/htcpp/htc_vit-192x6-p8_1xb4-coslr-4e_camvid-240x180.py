@@ -1,5 +1,5 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
-# Instances of CamVid at half size on one CPU core, about twelve minutes.
+# Instances of CamVid at half size on one CPU core, about seven minutes.
 _base_ = [
     '../_base_/models/htc_vit-192x6-p8.py',
     '../_base_/datasets/camvid_instance_semantic.py',
@@ -9,7 +9,6 @@ _base_ = [
 _roi_head = _base_.model.roi_head
 model = dict(
     data_preprocessor=dict(seg_pad_value=_base_.unlabelled),
-    backbone=dict(img_size=(192, 256)),
     roi_head=dict(
         bbox_head=[dict(_of, num_classes=4) for _of in _roi_head.bbox_head],
         mask_head=[dict(_of, num_classes=4) for _of in _roi_head.mask_head],
