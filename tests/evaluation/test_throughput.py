@@ -170,12 +170,16 @@ def test_a_step_trains_with_the_rate_of_its_batch(config):
         time_arms([arm], 1, 1, device)
 
 
+def with_model(config, settings):
+    preprocessor = dict(type='mmpretrain.SelfSupDataPreprocessor')
+    model = dict(settings, data_preprocessor=preprocessor)
+    return Config(dict(config.to_dict(), model=model))
+
+
 def test_mae_peer_has_our_sizes(config):
     model = build_model(config)
     settings, _ = PEERS['mmpretrain-mae'](config, model)
-    peer = build_model(Config(dict(model=dict(
-        settings,
-        data_preprocessor=dict(type='mmpretrain.SelfSupDataPreprocessor')))))
+    peer = build_model(with_model(config, settings))
     peer.load_state_dict(model.state_dict(), strict=True)
     latent, mask, _ = peer.backbone(torch.randn(1, 3, 32, 32))
     assert latent.shape == (1, 5, 32) and mask.sum() == 12
@@ -190,6 +194,18 @@ def test_simmim_peer_follows_a_swin_and_is_published_otherwise(config):
     settings, note = PEERS['mmpretrain-simmim'](config, nn.Identity())
     assert settings['backbone']['stage_cfgs'] == dict(block_cfgs=dict(window_size=7))
     assert settings['neck']['in_channels'] == 768 and 'no Swin' not in note
+
+
+def test_simmim_peer_trains(config):
+    arch = dict(embed_dims=8, depths=[1, 1, 1, 1], num_heads=[1, 1, 1, 1])
+    config.model.backbone = dict(type='mmeffmae.UMSwin', arch=arch, img_size=64)
+    settings, _ = PEERS['mmpretrain-simmim'](config, nn.Identity())
+    arm = build_arm('simmim', with_model(config, settings), 2, torch.device('cpu'))
+    # 3 of 4 blocks of 32 x 32 pixels are masked.
+    assert [sample.mask.sum().item() for sample in arm.data_samples] == [192, 192]
+    assert arm.step().isfinite() and arm.counts['views'] == 1
+    # A 1 x 1 convolution from 2 x 2 x 64 to 32 x 32 x 3 values a place.
+    assert arm.counts['macs']['decoder'] == 2 * 2 * 64 * 32 * 32 * 3
 
 
 def test_tool_compares_configs_with_mmpretrain(folder, tool, capsys):
