@@ -61,3 +61,11 @@ custom_hooks = [
             pipeline=test_pipeline),
         interval=20)
 ]
+
+# Read once, at the end: the validation photographs.
+probe_query = dict(
+    type='mmeffmae.LabelledImages',
+    data_root=data_root,
+    data_prefix='val',
+    test_mode=True,
+    pipeline=test_pipeline)

@@ -49,3 +49,6 @@ custom_hooks = [
         query=dict(data_prefix='val', **_labelled),
         interval=10)
 ]
+
+# So few scenes that the final read is the monitor's.
+probe_query = dict(data_prefix='val', **_labelled)
