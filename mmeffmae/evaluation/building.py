@@ -18,6 +18,8 @@ from mmeffmae.checkpoint.loading import load_checkpoint_safely
 from mmeffmae.checkpoint.metadata import checkpoint_grid
 from mmeffmae.checkpoint.report import LoadReport, load_with_report
 
+from .finetune import FinetuneSchedule
+from .probes import ProbeTask
 from .rng import isolated_rng
 
 
@@ -84,7 +86,14 @@ def load_weights(module: nn.Module,
 
 def probe_datasets(config: Config,
                    split: str = 'monitor') -> tuple[Dataset, Dataset]:
-    """Bank and query of a config.
+    """Bank and query of a config, see :func:`probe_settings`."""
+    bank, query = probe_settings(config, split)
+    return DATASETS.build(bank), DATASETS.build(query)
+
+
+def probe_settings(config: Config,
+                   split: str = 'monitor') -> tuple[dict, dict]:
+    """Settings of the bank and the query of a config.
 
     Args:
         config: A whole config with a ``KNNMonitorHook`` in its
@@ -109,7 +118,55 @@ def probe_datasets(config: Config,
         raise ValueError(
             f'{config.filename}: no labelled datasets for the {split} '
             f'probe: define {needed}, as configs/_base_/datasets/ does')
-    return DATASETS.build(bank), DATASETS.build(query)
+    return bank, query
+
+
+def augmented_bank(config: Config, split: str = 'monitor') -> Dataset:
+    """The bank of a config with the pipeline of its pre-training.
+
+    Args:
+        config: A whole config.
+        split: Of :func:`probe_settings`.
+
+    Raises:
+        ValueError: The config names no bank or no training pipeline.
+    """
+    bank, _ = probe_settings(config, split)
+    dataset = (config.get('train_dataloader') or {}).get('dataset') or {}
+    if 'pipeline' not in dataset:
+        raise ValueError(
+            f'{config.filename}: no train_dataloader.dataset.pipeline to '
+            'augment the images of fine-tuning with')
+    return DATASETS.build(
+        dict(bank, pipeline=dataset['pipeline'], test_mode=False))
+
+
+def probe_task(config: Config,
+               model: nn.Module,
+               split: str = 'monitor',
+               device: Union[str, torch.device] = 'cpu',
+               schedule: Optional[FinetuneSchedule] = None,
+               **options: Any) -> ProbeTask:
+    """What the probes need, from a config and its model.
+
+    Args:
+        config: A whole config.
+        model: As :func:`build_model` makes it, on ``device``.
+        split: Of :func:`probe_settings`.
+        device: Where the model lives.
+        schedule: How to fine-tune; without one the task has no augmented
+            bank, and frozen probes alone.
+        **options: Of :class:`mmeffmae.evaluation.probes.ProbeTask`.
+
+    Raises:
+        ValueError: The config does not name the datasets.
+    """
+    bank, query = probe_datasets(config, split)
+    if schedule is not None:
+        options.update(
+            schedule=schedule, augmented=augmented_bank(config, split))
+    return ProbeTask(model.backbone, model.data_preprocessor, bank, query,
+                     device, **options)
 
 
 def config_seed(config: Config) -> Optional[int]:

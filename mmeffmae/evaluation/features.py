@@ -53,6 +53,30 @@ def pool_features(outputs: Union[Tensor, Sequence[Tensor]]) -> Tensor:
     return last.float()
 
 
+def patch_tokens(outputs: Union[Tensor, Sequence[Tensor]]) -> Tensor:
+    """The tokens of a backbone's last output, one by one.
+
+    Args:
+        outputs: As :func:`pool_features` takes them; of a feature map
+            ``(B, C, H, W)`` every position is a token.
+
+    Returns:
+        Tokens ``(B, L, C)``, float16: all tokens of a dataset are kept.
+
+    Raises:
+        ValueError: The last output has no tokens.
+    """
+    last = outputs if isinstance(outputs, Tensor) else outputs[-1]
+    if last.dim() == 4:
+        last = last.flatten(2).transpose(1, 2)
+    elif last.dim() != 3:
+        raise ValueError(
+            f'the backbone returned a tensor of shape {tuple(last.shape)}: the '
+            'attentive probe reads (B, C, H, W) or (B, L, C); choose such an '
+            "output with the backbone's out_type")
+    return last.half()
+
+
 def collate_images(samples: Sequence[dict]) -> dict:
     """Stack packed images of one size.
 
@@ -98,7 +122,9 @@ def labelled_dataloader(dataset: Dataset,
 def extract_features(
         backbone: nn.Module, dataloader: Iterable[dict],
         device: Union[str, torch.device],
-        preprocessor: Callable[..., Any]) -> tuple[Tensor, Tensor]:
+        preprocessor: Callable[..., Any],
+        read: Callable[[Any], Tensor] = pool_features
+) -> tuple[Tensor, Tensor]:
     """Features and labels of all images of a loader.
 
     The backbone runs in eval mode without gradients and is left in the mode
@@ -110,10 +136,12 @@ def extract_features(
         dataloader: Yields dicts with ``inputs`` and ``data_samples``.
         device: Where the backbone lives.
         preprocessor: The model's data preprocessor.
+        read: Makes features of outputs: :func:`pool_features` or
+            :func:`patch_tokens`.
 
     Returns:
-        Features ``(N, C)`` float32 and labels ``(N,)`` int64, both on the
-        CPU.
+        Features, ``(N, C)`` float32 or as ``read`` makes them, and labels
+        ``(N,)`` int64, both on the CPU.
 
     Raises:
         ValueError: The loader is empty, or an image has no single label.
@@ -122,7 +150,7 @@ def extract_features(
     with evaluation_mode(backbone):
         for batch in dataloader:
             images = preprocessor(batch, False)['inputs'].to(device)
-            features.append(pool_features(backbone(images)).cpu())
+            features.append(read(backbone(images)).cpu())
             labels += [_label(sample) for sample in batch['data_samples']]
     if not features:
         raise ValueError(

@@ -41,6 +41,11 @@ custom_hooks = [
          bank=dict(data_prefix='train', **_labelled),
          query=dict(data_prefix='held_out', **_labelled))]
 probe_query = dict(data_prefix='val', **_labelled)
+train_dataloader = dict(dataset=dict(pipeline=[
+    dict(type='mmeffmae.SeedSample'),
+    dict(type='mmpretrain.LoadImageFromFile'),
+    dict(type='mmpretrain.RandomFlip', prob=0.5),
+    dict(type='mmpretrain.PackInputs')]))
 """
 
 
@@ -95,6 +100,44 @@ def test_probe_reports_untrained_and_trained(folder, tmp_path, run):
     assert result['machine']['cores'] >= 1
     assert 'torch' in result['packages'] and result['device'] == 'cpu'
     assert 'probe.py' in result['command']
+
+
+def test_probe_fine_tunes_and_says_how(folder, tmp_path, run):
+    shard = tmp_path / 'shard.json'
+    run('tools/benchmarks/probe.py', folder / 'tiny.py',
+        folder / 'epoch_3.pth', '--untrained', '--device', 'cpu', '--probes',
+        'finetune_10pct', '--finetune', 'views=64', 'batch_size=8', 'lr=0.02',
+        '--json', shard)
+    result = json.loads(shard.read_text())
+    assert result['values']['trained']['finetune_10pct'] > 80
+    trained, scratch = (result['settings'][encoder]['finetune_10pct']
+                        for encoder in ('trained', 'untrained'))
+    assert trained['images'] == scratch['images'] == 4
+    assert trained['indices_hash'] == scratch['indices_hash']
+    assert (trained['views'], trained['lr']) == (64, 0.02)
+    assert (trained['layer_decay'], scratch['layer_decay']) == (0.75, 1)
+    with pytest.raises(SystemExit, match="error: --finetune: .*'speed'"):
+        run('tools/benchmarks/probe.py', folder / 'tiny.py', 'none',
+            '--probes', 'finetune', '--finetune', 'speed=2')
+
+
+def test_consistency_is_compared_with_another_model(folder, tmp_path, run):
+    """With itself, to the last digit."""
+    shard = tmp_path / 'shard.json'
+    own = folder / 'tiny.py', folder / 'epoch_3.pth'
+    run('tools/benchmarks/consistency.py', *own, '--versus', *own, '--parts',
+        2, '--partitions', 3, '--photographs', 5, '--device', 'cpu', '--json',
+        shard)
+    result = json.loads(shard.read_text())
+    numbers = result['model']['numbers']
+    assert numbers['mad']['low'] <= numbers['mad']['value']
+    assert numbers['mad']['value'] > 0 < numbers['variance_over_mse']['value']
+    assert len(result['model']['by_photograph']['mse']) == 5
+    assert result['paired']['mad']['ratio'] == dict(value=1, low=1, high=1)
+    assert result['photographs'] == 5 and result['partitions'] == 3
+    with pytest.raises(SystemExit, match='error: 5 parts do not divide'):
+        run('tools/benchmarks/consistency.py', *own, '--parts', 5, '--device',
+            'cpu')
 
 
 def test_picture_of_image_files(folder, tmp_path, run):

@@ -1,6 +1,13 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
-"""Measure an encoder with probes and write the result as JSON."""
+"""Measure an encoder with probes and write the result as JSON.
+
+    probe.py CONFIG CHECKPOINT --untrained --split final --probes finetune
+
+Of the untrained encoder, the frozen probes are the floor, and fine-tuning is
+supervised training from scratch with the same views, without layer-wise decay.
+"""
 import argparse
+import dataclasses
 import sys
 import time
 
@@ -17,14 +24,17 @@ from mmeffmae.evaluation.building import (
     build_model,
     config_seed,
     load_weights,
-    probe_datasets,
+    probe_task,
 )
-from mmeffmae.evaluation.probes import PROBES, ProbeTask
+from mmeffmae.evaluation.finetune import SCHEDULES, FinetuneSchedule
+from mmeffmae.evaluation.probes import CHEAP_PROBES, PROBES, ProbeTask
 from mmeffmae.evaluation.record import config_hash, file_hash, provenance, write_json
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='config of the pre-training')
     parser.add_argument(
         'checkpoint',
@@ -35,7 +45,9 @@ def parse_args() -> argparse.Namespace:
         action='store_true',
         help='measure the untrained encoder as well')
     parser.add_argument(
-        '--probes', nargs='+', choices=list(PROBES), default=list(PROBES))
+        '--probes', nargs='+', choices=list(PROBES),
+        default=list(CHEAP_PROBES),
+        help=f'{", ".join(PROBES)} (default: {" ".join(CHEAP_PROBES)})')
     parser.add_argument(
         '--split',
         choices=['monitor', 'final'],
@@ -52,6 +64,14 @@ def parse_args() -> argparse.Namespace:
         '--device', default='cuda' if torch.cuda.is_available() else 'cpu')
     parser.add_argument('--batch-size', type=int, default=256)
     parser.add_argument('--num-workers', type=int, default=0)
+    parser.add_argument(
+        '--scale', choices=list(SCHEDULES),
+        help='schedule of fine-tuning: c for CPU cores, g for a GPU (default: '
+        'by the device)')
+    parser.add_argument(
+        '--finetune', nargs='+', action=DictAction, metavar='KEY=VALUE',
+        help='change that schedule: '
+        f'{", ".join(field.name for field in dataclasses.fields(FinetuneSchedule))}')
     parser.add_argument('--json', metavar='FILE', help='where to write')
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, help='key=value')
@@ -64,9 +84,20 @@ def measure(task: ProbeTask, probes: list, name: str) -> dict:
     for probe in probes:
         start = time.perf_counter()
         values[probe] = round(PROBES[probe](task), 3)
-        print(f'{name:<10} {probe:<8} {values[probe]:6.2f} %  '
-              f'({time.perf_counter() - start:.1f} s)')
+        print(f'{name:<10} {probe:<15} {values[probe]:6.2f} %  '
+              f'({time.perf_counter() - start:.1f} s)', flush=True)
     return values
+
+
+def schedule_of(args: argparse.Namespace) -> FinetuneSchedule | None:
+    """How to fine-tune, or None where nothing is."""
+    if not any(probe.startswith('finetune') for probe in args.probes):
+        return None
+    scale = args.scale or ('c' if args.device == 'cpu' else 'g')
+    try:
+        return dataclasses.replace(SCHEDULES[scale], **(args.finetune or {}))
+    except TypeError as error:
+        raise ValueError(f'--finetune: {error}') from error
 
 
 def main() -> None:
@@ -75,25 +106,29 @@ def main() -> None:
     if args.cfg_options:
         config.merge_from_dict(args.cfg_options)
     seed = args.seed if args.seed is not None else config_seed(config) or 0
-    bank, query = probe_datasets(config, args.split)
+    schedule = schedule_of(args)
     model = build_model(config, seed, args.device)
-
-    def task() -> ProbeTask:
-        return ProbeTask(model.backbone, model.data_preprocessor, bank, query,
-                         args.device, args.batch_size, args.num_workers)
-
+    task = probe_task(
+        config, model, args.split, args.device, schedule, seed=seed,
+        batch_size=args.batch_size, num_workers=args.num_workers)
     trained = args.checkpoint != 'none'
     result = dict(
         config=args.config,
         config_hash=config_hash(config),
         seed=seed,
         split=args.split,
-        bank_images=len(bank),
-        query_images=len(query),
-        values={})
+        bank_images=len(task.bank),
+        query_images=len(task.query),
+        values={},
+        settings={})
+
+    def add(encoder: str, task: ProbeTask) -> None:
+        result['values'][encoder] = measure(task, args.probes, encoder)
+        if task.settings:
+            result['settings'][encoder] = task.settings
+
     if args.untrained or not trained:
-        result['values']['untrained'] = measure(task(), args.probes,
-                                                'untrained')
+        add('untrained', task.untrained())
     if trained:
         meta, report = load_weights(model.backbone, args.checkpoint,
                                     'backbone.')
@@ -106,7 +141,7 @@ def main() -> None:
             path=args.checkpoint,
             hash=file_hash(args.checkpoint),
             **{key: meta[key] for key in ('epoch', 'iter') if key in meta})
-        result['values']['trained'] = measure(task(), args.probes, 'trained')
+        add('trained', task)
     result.update(provenance(args.device))
     if args.json:
         write_json(result, args.json)
@@ -116,5 +151,6 @@ def main() -> None:
 if __name__ == '__main__':
     try:
         main()
-    except (CheckpointError, FileNotFoundError) as error:
+    except (CheckpointError, FileNotFoundError, NotImplementedError,
+            ValueError) as error:
         sys.exit(f'error: {error}')
