@@ -8,6 +8,7 @@ from .nonfinite import NonFiniteGuardHook
 from .preemption import PreemptionHook
 from .progress import ProgressHook
 from .reconstruction import ReconstructionHook
+from .stable_schedule import StableScheduleHook
 
 __all__ = [
     'EnvironmentHook',
@@ -19,4 +20,5 @@ __all__ = [
     'ProgressHook',
     'ReconstructionHook',
     'SafeCheckpointHook',
+    'StableScheduleHook',
 ]

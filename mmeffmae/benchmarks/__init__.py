@@ -1,0 +1,1 @@
+# Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.

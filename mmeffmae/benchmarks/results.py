@@ -1,0 +1,175 @@
+# Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
+"""Every committed result as Markdown and pictures."""
+from collections.abc import Callable
+from pathlib import Path
+from statistics import fmean
+
+from .plot import plot_study
+from .shards import Shards, read_json
+from .tables import markdown_table, study_tables
+
+#: Where the README takes the results in.
+MARKERS = ('<!-- measured -->', '<!-- /measured -->')
+#: Linear probe, percent, that MAE with ViT-S reaches where the set-up is sound.
+GATE = 80.0
+
+
+def draw_plots(root: Path) -> list[Path]:
+    """Draw the pictures of all studies into ``plots``; returns the files."""
+    drawn = []
+    for folder in _studies(root):
+        if Shards(folder).target.is_file():
+            drawn.append(root / 'plots' / f'{folder.name}.png')
+            plot_study(Shards(folder), drawn[-1])
+    return drawn
+
+
+def draw_tables(root: Path, plots: str = 'plots') -> str:
+    """All tables.
+
+    Args:
+        root: The folder ``benchmarks``.
+        plots: Where the text looks for the pictures.
+
+    Returns:
+        Markdown, with headings of the third level; equal shards give an equal
+        text.
+    """
+    parts = [_gate(root)]
+    for folder in _studies(root):
+        parts += [f'### Time to target: {folder.name}', study_tables(Shards(folder))]
+        if Shards(folder).target.is_file():
+            parts.append(f'![Probe against time]({plots}/{folder.name}.png)')
+    for title, name, draw in _SECTIONS:
+        if files := sorted((root / name).glob('*.json')):
+            parts += [f'### {title}', draw(files)]
+    return '\n\n'.join(parts) + '\n'
+
+
+def fill_markers(text: str, tables: str, name: str) -> str:
+    """Put the tables between the markers of a text.
+
+    Raises:
+        ValueError: The text lacks a marker.
+    """
+    begin, end = MARKERS
+    head, found, rest = text.partition(begin)
+    _, closed, tail = rest.partition(end)
+    if not found or not closed:
+        raise ValueError(f'{name} lacks the lines {begin} and {end}, between which '
+                         'the tables go: add them')
+    return f'{head}{begin}\n\n{tables}\n{end}{tail}'
+
+
+def _studies(root: Path) -> list[Path]:
+    return sorted(path.parent for path in root.glob('time_to_target/*/timing.json'))
+
+
+def _gate(root: Path) -> str:
+    """The line that has to stand beside every ratio."""
+    text = (f'Gate of the baseline (MAE, ViT-S at 112 px, 200 epochs, at least '
+            f'{GATE:.0f} % linear probe on Imagenette): ')
+    values = [
+        read_json(path)['values']['trained']['linear']
+        for path in sorted((root / 'gate').glob('*.json'))
+    ]
+    if not values:
+        return f'{text}**open**, not run yet.'
+    state = 'passed' if fmean(values) >= GATE else 'missed'
+    return f'{text}**gate {state}: {fmean(values):.1f} %** ({len(values)} seeds).'
+
+
+def _throughput(files: list[Path]) -> str:
+    parts = []
+    for path in files:
+        of = read_json(path)
+        machine = of['machine']['gpus'] if 'cuda' in of['device'] else [
+            of['machine']['cpu']]
+        parts += [
+            f'`{path.stem}`: {of["batch_size"]} images a step, {of["clock"]}, '
+            f'{machine[0]}; ratios to {of["peer"]}, medians (quartiles).',
+            _throughput_table(of['arms'])]
+    return '\n\n'.join(parts)
+
+
+def _throughput_table(arms: list[dict]) -> str:
+    memory = 'peak_bytes' if 'peak_bytes' in arms[0] else 'saved_bytes'
+    rows = []
+    for arm in arms:
+        ratio = arm['ratio_to_peer']
+        slower = ratio['step_seconds']
+        rows.append([
+            arm['name'],
+            f'{slower["median"]:.2f} ({slower["q1"]:.2f} to {slower["q3"]:.2f})',
+            f'{arm["images_per_second"]["median"]:,.1f}',
+            f'{arm["views_per_second"]["median"]:,.1f}',
+            f'{arm[memory] / 2**20:,.0f} ({ratio[memory]:.2f})',
+            f'{arm["parameters"]["total"] / 1e6:.1f}',
+            f'{arm["macs"]["total"] / 1e9:.2f}',
+        ])
+    kind = 'allocator peak' if memory == 'peak_bytes' else 'saved for backward'
+    return markdown_table(
+        ['arm', 'step time, ratio', 'images/s', 'masked views/s',
+         f'MiB {kind} (ratio)', 'M parameters', 'GMACs an image'], rows)
+
+
+def _probes(files: list[Path]) -> str:
+    shards = {path.stem: read_json(path) for path in files}
+    probes = list(dict.fromkeys(
+        probe for of in shards.values() for encoder in of['values'].values()
+        for probe in encoder))
+    rows = [[
+        name,
+        encoder,
+        str(of['seed']),
+        of['split'],
+        *(f'{values[p]:.1f}' if p in values else '–' for p in probes),
+    ] for name, of in shards.items() for encoder, values in of['values'].items()]
+    return markdown_table(
+        ['result', 'encoder', 'seed', 'split', *(f'{p}, %' for p in probes)], rows)
+
+
+def _consistency(files: list[Path]) -> str:
+    parts = []
+    for path in files:
+        of = read_json(path)
+        columns = {Path(of['model']['config']).stem: of['model']['numbers']}
+        if 'versus' in of:
+            columns[Path(of['versus']['config']).stem] = of['versus']['numbers']
+            columns['ratio'] = {
+                name: kinds['ratio'] for name, kinds in of['paired'].items()}
+        rows = [[
+            name,
+            *(f'{numbers[name]["value"]:.4f} ({numbers[name]["low"]:.4f} to '
+              f'{numbers[name]["high"]:.4f})' for numbers in columns.values()),
+        ] for name in of['model']['numbers']]
+        parts += [
+            f'`{path.stem}`: {of["photographs"]} photographs ({of["split"]}), '
+            f'{of["partitions"]} partitions into {of["parts"]} parts; 95 % '
+            'intervals over photographs.',
+            markdown_table(['', *columns], rows)]
+    return '\n\n'.join(parts)
+
+
+def _dense(files: list[Path]) -> str:
+    shards = [read_json(path) for path in files]
+    metrics = list(dict.fromkeys(name for of in shards for name in of['values']))
+    rows = [[
+        of['data'],
+        Path(of['config']).stem,
+        of['init'],
+        str(of['seed']),
+        f'{of["iterations"]:,}',
+        *(f'{of["values"][m]:.1f}' if m in of['values'] else '–' for m in metrics),
+    ] for of in shards]
+    return markdown_table(
+        ['data', 'config', 'encoder', 'seed', 'iterations', *metrics], rows)
+
+
+#: Title, folder, and what draws the folder's files.
+_SECTIONS: tuple[tuple[str, str, Callable[[list[Path]], str]], ...] = (
+    ('Probes', 'probes', _probes),
+    ('Throughput', 'throughput', _throughput),
+    ('Consistency of predictions', 'consistency', _consistency),
+    ('Detection and segmentation', 'dense', _dense),
+)

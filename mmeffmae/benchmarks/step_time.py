@@ -1,0 +1,93 @@
+# Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
+"""Isolated step times of the arms of a study, taken in turns."""
+import itertools
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.runner import Runner
+
+from mmeffmae.evaluation.cost import saved_bytes
+from mmeffmae.evaluation.throughput import clock, interleave, spread
+
+from .study import training_config
+
+_numbers = itertools.count()
+
+
+def new_runner(config: Config, work_dir: Path) -> Runner:
+    """A runner whose log and message hub are its own.
+
+    mmengine names both after the time, in seconds.
+    """
+    config.work_dir = str(work_dir)
+    config.experiment_name = f'{work_dir.name}_{next(_numbers)}'
+    return Runner.from_cfg(config)
+
+
+def started_runner(config: Config, work_dir: Path) -> Runner:
+    """A runner that is ready for its first iteration.
+
+    Args:
+        config: As :meth:`mmeffmae.benchmarks.study.Study.config` makes it.
+        work_dir: Where it may write.
+    """
+    config = training_config(config, seed=0, warmup=0, max_iters=0)
+    config.train_dataloader.update(num_workers=0, persistent_workers=False)
+    runner = new_runner(config, work_dir)
+    runner.train()  # Of no iteration: builds, initialises, calls the hooks.
+    runner.model.train()
+    return runner
+
+
+def measure_arms(
+    configs: dict[str, Config],
+    work_dir: Path,
+    rounds: int = 20,
+    warmup: int = 3,
+) -> dict[str, dict[str, Any]]:
+    """Time whole iterations, hooks included, loading of data excluded.
+
+    All arms take their turns in one process, each on a batch of its own data.
+
+    Args:
+        configs: By name, as :meth:`Study.config` makes them.
+        work_dir: Where the runners may write.
+        rounds: Timed iterations of every arm.
+        warmup: Iterations before these.
+
+    Returns:
+        Of every arm ``step_seconds`` (spread over the rounds), ``images`` and
+        masked ``views`` of a step, and ``saved_bytes`` for the backward pass.
+    """
+    device = torch.device(get_device())
+    runners, steps, results = [], [], {}
+    for name, config in configs.items():
+        runner = started_runner(config, work_dir / name)
+        batch = next(iter(runner.train_loop.dataloader))
+        results[name] = _counts(runner, batch)
+        for _ in range(warmup):
+            runner.train_loop.run_iter(batch)
+        runners.append(runner)
+        steps.append(lambda run=runner.train_loop.run_iter, data=batch: run(data))
+    seconds = interleave(steps, rounds, 1, clock(device))
+    for result, times in zip(results.values(), seconds):
+        result['step_seconds'] = spread(times)
+    return results
+
+
+def _counts(runner: Runner, batch: dict) -> dict[str, Any]:
+    model = runner.model
+    data = model.data_preprocessor(batch, True)
+    images = data['inputs']
+
+    def loss() -> torch.Tensor:
+        with runner.optim_wrapper.optim_context(model):
+            return model.parse_losses(model(**data, mode='loss'))[0]
+
+    return dict(
+        images=len(images),
+        views=len(images) * model.draw_plan(images[:1]).num_views,
+        saved_bytes=saved_bytes(model, loss))

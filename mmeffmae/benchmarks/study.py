@@ -1,0 +1,228 @@
+# Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
+"""A comparison: its arms, and the training config of each."""
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from os import PathLike
+from pathlib import Path
+from typing import Any, Union
+
+from mmengine.config import Config, ConfigDict
+
+from mmeffmae.engine.lr_scaling import scale_lr
+from mmeffmae.evaluation.record import config_hash
+
+#: Ends of the cooldown branches, shares of the budget.
+FRACTIONS = (0.25, 0.5, 0.75, 1.0)
+#: Share of a branch that cools down.
+COOLDOWN = 0.2
+#: Every point above is a whole step when the budget is a multiple of this.
+STEP_UNIT = 20
+#: Factors of the learning rate that are tried, at the first fraction.
+RATES = (0.5, 1, 2, 4)
+#: What a budget can be counted in.
+BUDGET_KINDS = ('time', 'images', 'views')
+
+_MONITORS = ('KNNMonitorHook', 'ReconstructionHook')
+#: With keyed randomness these change no sample.
+_LOADING = ('num_workers', 'persistent_workers', 'pin_memory', 'prefetch_factor')
+
+
+@dataclass(frozen=True)
+class Study:
+    """What an arms file says.
+
+    Attributes:
+        path: The file.
+        baseline: Name of the arm whose final value sets the target.
+        arms: Config file, relative to the arms file, and options merged into
+            it, by name: ``dict(config=..., options=...)``.
+        budget: ``kind``, one of :data:`BUDGET_KINDS`, and ``amount``: seconds
+            of isolated steps, images, or masked views, of one arm and seed.
+        seeds: Seeds of every arm; those of the baseline fix the target.
+        tune_seed: Seed of the learning-rate trials, none of ``seeds``.
+        warmup: Share of the budget.
+        probes: Names in :data:`mmeffmae.evaluation.probes.PROBES`, of every
+            branch.
+        target_probe: The probe that is compared.
+        final_probes: Probes of the final read.
+    """
+    path: Path
+    baseline: str
+    arms: Mapping[str, Mapping[str, Any]]
+    budget: Mapping[str, Any]
+    seeds: tuple[int, ...]
+    tune_seed: int
+    warmup: float = 0.05
+    probes: tuple[str, ...] = ('knn', 'linear')
+    target_probe: str = 'linear'
+    final_probes: tuple[str, ...] = ('knn', 'linear')
+
+    @classmethod
+    def from_file(cls, path: Union[str, PathLike]) -> 'Study':
+        """Read and check an arms file, a config of the fields above.
+
+        Raises:
+            ValueError: A field is missing, unknown or does not fit.
+        """
+        known = {field.name for field in fields(cls)} - {'path'}
+        settings = {
+            name: value
+            for name, value in Config.fromfile(path).to_dict().items()
+            if not name.startswith('_')
+        }
+        needed = known - {'warmup', 'probes', 'target_probe', 'final_probes'}
+        if wrong := sorted(needed - set(settings)) + sorted(set(settings) - known):
+            raise ValueError(
+                f'{path}: {", ".join(wrong)} is missing or unknown: an arms file '
+                f'needs {", ".join(sorted(needed))} and takes '
+                f'{", ".join(sorted(known - needed))}')
+        study = cls(path=Path(path), **settings)
+        study._check()
+        return study
+
+    def _check(self) -> None:
+        if self.baseline not in self.arms:
+            raise ValueError(
+                f'{self.path}: baseline {self.baseline!r} is none of the arms '
+                f'{", ".join(self.arms)}')
+        if self.budget.get('kind') not in BUDGET_KINDS:
+            raise ValueError(
+                f'{self.path}: budget.kind {self.budget.get("kind")!r} is unknown: '
+                f'use one of {", ".join(BUDGET_KINDS)}')
+        if self.target_probe not in self.probes:
+            raise ValueError(
+                f'{self.path}: target_probe {self.target_probe!r} is none of the '
+                f'probes {", ".join(self.probes)}')
+        if self.tune_seed in self.seeds:
+            raise ValueError(
+                f'{self.path}: tune_seed {self.tune_seed} is one of the seeds: the '
+                'rate would be chosen on what it is then measured on')
+
+    def config(self, arm: str, rate: float = 1.0) -> Config:
+        """Config of an arm, its learning rate scaled to the batch and tuned.
+
+        Args:
+            arm: Name of the arm.
+            rate: Factor of the learning rate.
+        """
+        settings = self.arms[arm]
+        config = Config.fromfile(self.path.parent / settings['config'])
+        config.merge_from_dict(dict(settings.get('options') or {}))
+        scale_lr(config, world_size=1)
+        config.optim_wrapper.optimizer.lr *= rate
+        config.train_dataloader.sampler = ConfigDict(
+            type='mmeffmae.InfiniteKeyedSampler', shuffle=True)
+        return config
+
+    def key(self, arm: str, rate: float, steps: int) -> str:
+        """Twelve digits that name all that decides an arm's results.
+
+        Args:
+            arm: Name of the arm.
+            rate: Factor of the learning rate.
+            steps: The whole budget in optimizer steps.
+        """
+        return _settings_hash(
+            self.config(arm, rate),
+            schedule=dict(steps=steps, warmup=self.warmup_steps(steps)))
+
+    def setting(self, arm: str) -> str:
+        """Twelve digits that name an arm whatever its rate and budget."""
+        config = self.config(arm)
+        config.optim_wrapper.optimizer.lr = 1.0
+        return _settings_hash(config)
+
+    def encoder_key(self, arm: str) -> str:
+        """Twelve digits that name the untrained encoder and its probes."""
+        config = self.config(arm)
+        return config_hash(
+            Config(
+                dict(
+                    backbone=config.model.backbone,
+                    data_preprocessor=config.get('data_preprocessor'),
+                    monitors=_hooks(config, monitors=True))))
+
+    def warmup_steps(self, steps: int) -> int:
+        """Steps of the warm-up in a budget of ``steps``."""
+        return round(self.warmup * steps)
+
+    def steps_for(self, images: int, views: int, step_seconds: float) -> int:
+        """The budget in optimizer steps.
+
+        Args:
+            images: Images of a step.
+            views: Masked views of a step.
+            step_seconds: Isolated median step time.
+
+        Returns:
+            A positive multiple of :data:`STEP_UNIT`.
+        """
+        of_step = dict(time=step_seconds, images=images, views=views)
+        steps = self.budget['amount'] / of_step[self.budget['kind']]
+        return max(1, round(steps / STEP_UNIT)) * STEP_UNIT
+
+
+def trunk_steps(fraction: float, steps: int) -> int:
+    """Steps at constant rate before the cooldown that ends at a fraction."""
+    return round((1 - COOLDOWN) * fraction * steps)
+
+
+def training_config(
+    config: Config,
+    seed: int,
+    warmup: int,
+    max_iters: int,
+    cooldown_begin: int | None = None,
+) -> Config:
+    """Make a config of :meth:`Study.config` a run of the runner.
+
+    Monitors are left out, since probes are no part of the time.
+
+    Args:
+        config: Changed in place.
+        seed: Seed of the run.
+        warmup: Steps of the warm-up.
+        max_iters: End of the run.
+        cooldown_begin: First step of the cooldown; None for none.
+    """
+    cooldown = None if cooldown_begin is None else (cooldown_begin, max_iters)
+    schedule = dict(
+        type='mmeffmae.StableScheduleHook', warmup=warmup, cooldown=cooldown)
+    config.custom_hooks = [*_hooks(config, monitors=False), schedule]
+    config.param_scheduler = None
+    config.train_cfg = dict(by_epoch=False, max_iters=max_iters)
+    for name in ('val_cfg', 'val_dataloader', 'val_evaluator'):
+        config[name] = None
+    # Kept to branch from; the last iteration is always saved.
+    config.default_hooks.checkpoint.update(
+        by_epoch=False, interval=max_iters + 1, max_keep_ckpts=-1,
+        save_param_scheduler=False)
+    config.log_processor = dict(by_epoch=False)
+    config.log_level = 'ERROR'
+    config.merge_from_dict({'randomness.seed': seed})
+    return config
+
+
+def _hooks(config: Config, monitors: bool) -> list:
+    """The custom hooks that only watch, or all others."""
+    return [
+        hook for hook in config.get('custom_hooks') or []
+        if (hook['type'].split('.')[-1] in _MONITORS) == monitors
+    ]
+
+
+def _settings_hash(config: Config, **others: Any) -> str:
+    """Hash of the settings that decide what is learned and probed."""
+    loader = {
+        name: value
+        for name, value in config.train_dataloader.items() if name not in _LOADING
+    }
+    return config_hash(
+        Config(
+            dict(
+                model=config.model,
+                data_preprocessor=config.get('data_preprocessor'),
+                train_dataloader=loader,
+                optim_wrapper=config.optim_wrapper,
+                custom_hooks=config.get('custom_hooks'),
+                **others)))

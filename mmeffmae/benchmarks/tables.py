@@ -1,0 +1,192 @@
+# Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
+"""Markdown tables of a study."""
+import math
+from collections.abc import Iterable, Sequence
+from statistics import median
+
+from .curves import ArmResult, common_lengths, mean_and_spread, read_arms
+from .shards import Shards, read_json
+from .statistics import ratio_of_medians, resolved
+from .target import read_target
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table, first column to the left and the others to the right."""
+    lines = [header, ['---'] + ['---:'] * (len(header) - 1), *rows]
+    return '\n'.join('| ' + ' | '.join(line) + ' |' for line in lines)
+
+
+def measured(values: list[float]) -> str:
+    """Mean ± standard deviation."""
+    mean, spread = mean_and_spread(values)
+    return f'{mean:.1f}' if spread is None else f'{mean:.1f} ± {spread:.1f}'
+
+
+def study_tables(shards: Shards) -> str:
+    """Everything that a study's shards say, as Markdown.
+
+    Raises:
+        ValueError: An arm has shards of two settings.
+        TargetError: The target is not what it was fixed from.
+    """
+    arms = read_arms(shards)
+    parts = [_machine(shards)]
+    if shards.target.is_file():
+        target = read_target(shards)
+        finished = [arm for arm in arms if arm.branches]
+        baseline = next(arm for arm in finished if arm.name == target['baseline'])
+        parts += [
+            _target_line(target),
+            _time_table(finished, baseline, target),
+            _equal_line(finished),
+            _equal_table(finished, baseline, target['probe']),
+        ]
+    if unfinished := [
+            f'{arm.name} {seed}' for arm in arms for seed in arm.unfinished]:
+        parts.append('Unfinished seeds, not counted: ' + ', '.join(unfinished) + '.')
+    parts.append(_step_table(arms))
+    if any(arm.trials for arm in arms):
+        parts += ['Learning-rate trials, a quarter of the budget, one seed of their '
+                  'own:', _trial_table(arms, _probe(shards))]
+    if any(arm.final for arm in arms):
+        parts += ['Validation photographs, read once:', _final_table(arms)]
+    return '\n\n'.join(parts)
+
+
+def _probe(shards: Shards) -> str:
+    return read_json(shards.target)['probe'] if shards.target.is_file() else 'linear'
+
+
+def _machine(shards: Shards) -> str:
+    record = read_json(shards.timing)
+    machine = record['machine']
+    device = machine['gpus'][0] if record['device'] == 'cuda' else (
+        f'one thread of {machine["cpu"]}')
+    return (f'Machine: {device}; PyTorch {record["packages"]["torch"].split()[-1]}. '
+            'Time is steps × isolated median step time.')
+
+
+def _target_line(target: dict) -> str:
+    untrained, final = (
+        measured(list(target[name].values())) for name in ('untrained', 'final'))
+    return (f'Target: {target["probe"]} probe {target["target"]:.2f} % on held-out '
+            f'training photographs, 95 % of the way from untrained ({untrained}) to '
+            f'{target["baseline"]} at its end ({final}).')
+
+
+def _time_table(
+    arms: list[ArmResult], baseline: ArmResult, target: dict
+) -> str:
+    probe = target['probe']
+    reference = baseline.times_to(target['target'], probe)
+    rows = []
+    for arm in arms:
+        times = arm.times_to(target['target'], probe)
+        ratio = '1' if arm is baseline else _ratio(times, reference)
+        rows.append([
+            arm.name,
+            str(len(times)),
+            f'{arm.length("time"):,.0f}',
+            measured(arm.ends(probe)),
+            _seconds(median(times), arm.length('time')),
+            ratio,
+            str(sum(math.isinf(time) for time in times)),
+        ])
+    return markdown_table(
+        ['arm', 'seeds', 'budget, s', f'{probe} at the end, %',
+         'time to target, s (median)', f'ratio to {baseline.name} (95 %)',
+         'seeds that never reached it'], rows)
+
+
+def _seconds(time: float, budget: float) -> str:
+    return f'over {budget:,.0f}' if math.isinf(time) else f'{time:,.0f}'
+
+
+def _ratio(times: list[float], reference: list[float]) -> str:
+    ratio, interval = ratio_of_medians(times, reference)
+    text = '–' if math.isnan(ratio) or math.isinf(ratio) else f'{ratio:.2f}'
+    if interval is None:
+        return f'{text} (one seed)'
+    low, high = interval
+    note = ', not resolved' if low <= 1 <= high else ''
+    return f'{text} ({low:.2f} to {"∞" if math.isinf(high) else f"{high:.2f}"}{note})'
+
+
+def _equal_line(arms: list[ArmResult]) -> str:
+    ends = common_lengths(arms)
+    return (f'The same curves at equal time ({ends["time"]:,.0f} s), equal images '
+            f'({ends["images"]:,.0f}) and equal masked views ({ends["views"]:,.0f}), '
+            'in brackets the difference; smaller ones than so few seeds can show '
+            'are not resolved:')
+
+
+def _equal_table(
+    arms: list[ArmResult], baseline: ArmResult, probe: str
+) -> str:
+    ends = common_lengths(arms)
+    rows = []
+    for arm in arms:
+        row = [arm.name]
+        for kind, end in ends.items():
+            values = arm.values_at(end, probe, kind)
+            reference = baseline.values_at(end, probe, kind)
+            row.append(
+                measured(values) if arm is baseline else
+                f'{measured(values)} ({_difference(values, reference)})')
+        rows.append(row)
+    return markdown_table(
+        ['arm', *(f'equal {kind}, %' for kind in ends)], rows)
+
+
+def _difference(values: list[float], reference: list[float]) -> str:
+    difference = mean_and_spread(values)[0] - mean_and_spread(reference)[0]
+    note = '' if resolved(values, reference) else ', not resolved'
+    return f'{difference:+.1f}{note}'.replace('-', '−')
+
+
+def _step_table(arms: list[ArmResult]) -> str:
+    rows = []
+    for arm in arms:
+        step = arm.timing['step_seconds']
+        joules = arm.joules_per_step()
+        rows.append([
+            arm.name,
+            f'{1e3 * step["median"]:.1f} ({1e3 * step["q1"]:.1f} to '
+            f'{1e3 * step["q3"]:.1f})',
+            f'{arm.timing["images"] / step["median"]:,.0f}',
+            f'{arm.timing["views"] / step["median"]:,.0f}',
+            f'{arm.timing["saved_bytes"] / 2**20:,.0f}',
+            'not measured' if joules is None else f'{joules:.2f}',
+        ])
+    return markdown_table(
+        ['arm', 'ms a step (quartiles)', 'images/s', 'masked views/s',
+         'MiB saved for backward', 'GPU energy, J a step'], rows)
+
+
+def _trial_table(arms: list[ArmResult], probe: str) -> str:
+    rates = sorted({rate for arm in arms for rate in arm.trials})
+    rows = []
+    for arm in arms:
+        if not arm.trials:
+            continue
+        best = max(of[probe] for of in arm.trials.values())
+        cells = []
+        for rate in rates:
+            value = arm.trials[rate][probe] if rate in arm.trials else None
+            text = '–' if value is None else f'{value:.1f}'
+            cells.append(f'**{text}**' if value == best else text)
+        rows.append([arm.name, *cells])
+    return markdown_table(
+        [f'{probe}, %', *(f'rate × {rate:g}' for rate in rates)], rows)
+
+
+def _final_table(arms: list[ArmResult]) -> str:
+    read = [arm for arm in arms if arm.final]
+    probes = list(dict.fromkeys(
+        probe for arm in read for of in arm.final.values() for probe in of))
+    rows = [[
+        arm.name,
+        str(len(arm.final)),
+        *(measured([of[probe] for of in arm.final.values()]) for probe in probes),
+    ] for arm in read]
+    return markdown_table(['arm', 'seeds', *(f'{p}, %' for p in probes)], rows)

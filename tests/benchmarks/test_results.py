@@ -1,0 +1,159 @@
+# Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
+"""Tables and pictures: by hand, and as committed."""
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+from mmeffmae.benchmarks.curves import read_arms
+from mmeffmae.benchmarks.results import (
+    MARKERS,
+    draw_tables,
+    fill_markers,
+)
+from mmeffmae.benchmarks.shards import Shards, write_shard
+from mmeffmae.benchmarks.tables import study_tables
+from mmeffmae.benchmarks.target import fix_target
+
+ROOT = Path(__file__).parents[2]
+PERCENT = (25, 50, 75, 100)
+
+
+@pytest.fixture
+def root(tmp_path):
+    """MAE with three seeds; an arm of twice the views and half the time.
+
+    A step of MAE takes 1 s and 10 images, of the other 2 s, 10 images and 20
+    views; budgets are 100 and 100 steps.
+    """
+    shards = Shards(tmp_path / 'time_to_target' / 'small')
+    arms = dict(
+        mae=dict(seconds=1.0, views=10, curve=(50, 56, 58, 60)),
+        new=dict(seconds=2.0, views=20, curve=(59, 60, 61, 62)))
+    write_shard(
+        dict(
+            kind='timing', device='cpu', machine=dict(cpu='a test'),
+            packages=dict(torch='torch 2.11.0'),
+            arms={
+                name: dict(
+                    images=10, views=of['views'], saved_bytes=2**20,
+                    step_seconds=dict.fromkeys(
+                        ('median', 'q1', 'q3'), of['seconds']))
+                for name, of in arms.items()}), shards.timing)
+    for seed in range(3):
+        write_shard(dict(values=dict(linear=40.0)), shards.untrained('e', seed))
+        for name, of in arms.items():
+            for percent, value in zip(PERCENT, of['curve']):
+                write_shard(
+                    dict(
+                        arm=name, key='k', seed=seed, rate=1, steps=percent,
+                        untrained=f'untrained/e_seed{seed}.json',
+                        values=dict(linear=value + 0.1 * (seed - 1)),
+                        cost=dict(steps=10, energy=dict(gpu_joules=(
+                            40.0 if name == 'mae' else 'not measured')))),
+                    shards.branch(name, 'k', seed, percent / 100))
+        if seed < 2:  # The target is fixed from two seeds, 40 to 59.95.
+            continue
+        fix_target(
+            shards, 'mae', 'linear', [shards.untrained('e', s) for s in (0, 1)],
+            [shards.branch('mae', 'k', s, 1.0) for s in (0, 1)], [])
+    return tmp_path
+
+
+def rows(text):
+    """Cells of all table rows by their first cell."""
+    lines = [line.strip('| ').split(' | ') for line in text.splitlines()
+             if line.startswith('| ')]
+    found = {}
+    for cells in lines:
+        found.setdefault(cells[0], []).append(cells[1:])
+    return found
+
+
+def test_time_to_target_by_hand(root):
+    table = rows(study_tables(Shards(root / 'time_to_target' / 'small')))
+    # 40 + 0.95 * 19.95 = 58.9525; the middle seed of mae is at 58 after 75 s
+    # and at 60 after 100 s, the one of new at 40 after 0 s and at 59 after 50 s.
+    mae, new = table['mae'][0], table['new'][0]
+    assert mae == ['3', '100', '60.0 ± 0.1', '87', '1', '0']
+    assert new[:4] == ['3', '200', '62.0 ± 0.1', '50']
+    # 49.88 s over 86.91 s, and the extremes of both over one another.
+    assert new[4].startswith('0.57 (0.56 to ') and new[5] == '0'
+
+
+def test_equal_time_images_and_views_by_hand(root):
+    table = rows(study_tables(Shards(root / 'time_to_target' / 'small')))
+    mae, new = table['mae'][1], table['new'][1]
+    # 100 s: half of new's budget; 1,000 images: all of both; 1,000 views: half.
+    assert mae == ['60.0 ± 0.1', '60.0 ± 0.1', '60.0 ± 0.1']
+    assert new == ['60.0 ± 0.1 (+0.0, not resolved)', '62.0 ± 0.1 (+2.0)',
+                   '60.0 ± 0.1 (+0.0, not resolved)']
+
+
+def test_energy_is_not_measured_unless_always(root):
+    table = rows(study_tables(Shards(root / 'time_to_target' / 'small')))
+    assert table['mae'][2][-1] == '4.00'
+    assert table['new'][2][-1] == 'not measured'
+
+
+def test_unfinished_seeds_do_not_count(root):
+    shards = Shards(root / 'time_to_target' / 'small')
+    shards.branch('new', 'k', 2, 0.5).unlink()
+    text = study_tables(shards)
+    assert 'Unfinished seeds, not counted: new 2.' in text
+    assert rows(text)['new'][0][0] == '2'
+
+
+def test_two_settings_of_an_arm_are_refused(root):
+    shards = Shards(root / 'time_to_target' / 'small')
+    path = shards.branch('new', 'k', 2, 0.5)
+    path.write_text(path.read_text().replace('"key": "k"', '"key": "other"'))
+    with pytest.raises(ValueError, match='new has shards of 2 settings'):
+        read_arms(shards)
+
+
+def test_command(root, tmp_path, monkeypatch):
+    """Tables, pictures and the README; a second call changes nothing."""
+    readme = tmp_path / 'README.md'
+    readme.write_text('a\n{}\nold\n{}\nb\n'.format(*MARKERS))
+    monkeypatch.setattr(
+        sys, 'argv', ['draw.py', '--root', str(root), '--readme', str(readme)])
+
+    def draw():
+        runpy.run_path(str(ROOT / 'tools/benchmarks/draw.py'), run_name='__main__')
+        return [path.read_bytes() for path in (
+            root / 'RESULTS.md', readme, root / 'plots' / 'small.png')]
+
+    first = draw()
+    assert b'| new | 3 | 200 |' in first[0] and b'**open**' in first[0]
+    text = first[1].decode()
+    assert 'old' not in text and text.startswith('a\n') and text.endswith('\nb\n')
+    assert draw() == first
+
+
+def test_missing_markers():
+    with pytest.raises(ValueError, match='README.md lacks the lines'):
+        fill_markers('<!-- measured -->', 'x', 'README.md')
+
+
+@pytest.mark.parametrize('values, state', [
+    ([], '**open**'), ([81.0, 80.0], '**gate passed: 80.5 %** (2 seeds)'),
+    ([70.0], '**gate missed: 70.0 %**')])
+def test_gate(tmp_path, values, state):
+    for i, value in enumerate(values):
+        write_shard(dict(values=dict(trained=dict(linear=value))),
+                    tmp_path / 'gate' / f'{i}.json')
+    assert state in draw_tables(tmp_path)
+
+
+def test_committed_tables_are_those_of_the_committed_files():
+    """Otherwise: python tools/benchmarks/draw.py, and commit what it wrote."""
+    root = ROOT / 'benchmarks'
+    tables = draw_tables(root)
+    assert (root / 'RESULTS.md').read_text().endswith(tables)
+    readme = (ROOT / 'README.md').read_text()
+    tables = draw_tables(root, plots='benchmarks/plots')
+    assert readme == fill_markers(readme, tables, 'README.md')
+    assert {path.stem for path in (root / 'plots').glob('*.png')} == {
+        path.parent.name for path in root.glob('time_to_target/*/target.json')}
