@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from mmeffmae.benchmarks import grid as grid_module
+from mmeffmae.benchmarks.claim import claim
 from mmeffmae.benchmarks.grid import Grid, TimeIsUp
 from mmeffmae.benchmarks.shards import Shards, read_json, write_shard
 from mmeffmae.benchmarks.study import RATES, Study
@@ -284,3 +285,29 @@ def test_wrong_arms_files(folder, tmp_path, line, words):
     path.write_text(f'{ARMS}\n{line}\n')
     with pytest.raises(ValueError, match=words):
         Study.from_file(path)
+
+
+def test_a_claim_has_one_holder(tmp_path):
+    with claim(tmp_path / 'work', wait=False) as first:
+        with claim(tmp_path / 'work', wait=False) as second:
+            assert first and not second
+        with claim(tmp_path / 'other', wait=False) as third:
+            assert third
+    with claim(tmp_path / 'work', wait=False) as again:
+        assert again
+
+
+def test_claimed_work_is_left_to_its_holder(grid, calls):
+    """The others are done first; then the claim is waited for."""
+    held = claim(grid.work_dir / 'claims' / 'mae_rate0.5', wait=False)
+    held.__enter__()
+    original = grid._probe_branch
+
+    def probe_branch(run, fraction, path):
+        original(run, fraction, path)
+        if run.rate == RATES[-1]:
+            held.__exit__(None, None, None)
+
+    grid._probe_branch = probe_branch
+    grid.tune(['mae'])
+    assert [call[2] for call in calls] == [1, 2, 4, 0.5]
