@@ -30,7 +30,7 @@ model = dict(
         final_norm=False,
         init_cfg=dict(
             type='Pretrained',
-            checkpoint='work_dirs/quickstart/backbone.pth',
+            checkpoint='work_dirs/quickstart/pretrain/backbone.pth',
             prefix='backbone.')),
     neck=[
         # Strides 4, 8, 16 and 32 from the stride of the patches, 8.

@@ -24,7 +24,7 @@ model = dict(
         final_norm=False,
         init_cfg=dict(
             type='Pretrained',
-            checkpoint='work_dirs/quickstart/backbone.pth',
+            checkpoint='work_dirs/quickstart/pretrain/backbone.pth',
             prefix='backbone.')),
     # Strides 4, 8, 16 and 32 from the stride of the patches, 8.
     neck=dict(
@@ -39,6 +39,7 @@ model = dict(
         num_classes=12,
         norm_cfg=dict(type='GN', num_groups=8),
         align_corners=False,
-        loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=False)),
+        loss_decode=dict(
+            type='CrossEntropyLoss', use_sigmoid=False, avg_non_ignore=True)),
     train_cfg=dict(),
     test_cfg=dict(mode='whole'))

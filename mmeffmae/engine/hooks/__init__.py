@@ -5,6 +5,7 @@ from .keyed_randomness import KeyedRandomnessHook
 from .knn_monitor import KNNMonitorHook
 from .load_report import LoadReportHook
 from .nonfinite import NonFiniteGuardHook
+from .predictions import PredictionsHook
 from .preemption import PreemptionHook
 from .progress import ProgressHook
 from .reconstruction import ReconstructionHook
@@ -16,6 +17,7 @@ __all__ = [
     'KeyedRandomnessHook',
     'LoadReportHook',
     'NonFiniteGuardHook',
+    'PredictionsHook',
     'PreemptionHook',
     'ProgressHook',
     'ReconstructionHook',
