@@ -1,10 +1,14 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
-"""One self-contained page about a pre-training run, from its files alone."""
+"""One self-contained page about a pre-training run, from its files alone.
+
+Detectors and segmentors that were trained from it can be shown as well.
+"""
 import base64
 import io
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
+from itertools import groupby
 from os import PathLike
 from pathlib import Path
 from statistics import median
@@ -15,6 +19,7 @@ from mmengine.config import Config
 from PIL import Image
 
 from mmeffmae.checkpoint.loading import load_checkpoint_safely
+from mmeffmae.evaluation.downstream import DownstreamRun
 
 from .curves import Curve, plot_curves, read_scalars
 
@@ -140,14 +145,20 @@ def _losses(curves: Mapping[str, Curve]) -> list[str]:
     return sorted(name for name in curves if name.startswith('loss'))
 
 
-def build_report(run: Run) -> str:
-    """The page as HTML; pictures are embedded."""
+def build_report(run: Run, downstream: Sequence[DownstreamRun] = ()) -> str:
+    """The page as HTML; pictures are embedded.
+
+    Args:
+        run: The pre-training.
+        downstream: Detectors and segmentors; those of one config are
+            compared in one table.
+    """
     name = Path(run.config.get('experiment_name')
                 or run.environment.get('config', run.work_dir)).stem
     body = [
         f'<h1>Pre-training: {escape(name)}</h1>', *_introduction(run),
         '<h2>Figures</h2>', _table(figures(run)), *_pictures(run),
-        *_curves(run.curves), *_environment(run.environment),
+        *_curves(run.curves), *_downstream(downstream), *_environment(run.environment),
         *_next_steps(run)
     ]
     return ('<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -208,6 +219,25 @@ def _curves(curves: Mapping[str, Curve]) -> Iterable[str]:
     for name, label in plots:
         yield _image(_png(plot_curves(curves, [name], label)), name)
     yield '</div>'
+
+
+def _downstream(runs: Sequence[DownstreamRun]) -> Iterable[str]:
+    def config(run: DownstreamRun) -> str:
+        return run.config
+
+    for name, group in groupby(sorted(runs, key=config), config):
+        same = sorted(group, key=lambda run: run.pretrained)
+        task = 'Detection' if 'box AP' in same[0].metrics else 'Segmentation'
+        yield f'<h2>{task}: {escape(name)}</h2>'
+        yield _table(
+            (f'{"pre-trained" if run.pretrained else "untrained"} backbone, '
+             f'{run.steps:,} iterations', ', '.join(
+                 f'{key} {value:.1f} %' for key, value in run.metrics.items()))
+            for run in same)
+        if same[-1].picture:
+            yield ('<p>Validation images: annotated to the left, predicted to '
+                   'the right.</p>')
+            yield _image(same[-1].picture.read_bytes(), name, 'pixels')
 
 
 def _environment(environment: Mapping) -> Iterable[str]:

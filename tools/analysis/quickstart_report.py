@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from mmeffmae.evaluation.downstream import DownstreamRun
 from mmeffmae.visualization.report import Run, build_report
 
 
@@ -15,9 +16,13 @@ def main() -> None:
         'in it are shown as well')
     parser.add_argument(
         '--out', help='page to write (default: WORK_DIR/report.html)')
+    parser.add_argument(
+        '--downstream', nargs='+', default=[], metavar='DIR',
+        help='work directories of detectors and segmentors to show as well')
     args = parser.parse_args()
     out = Path(args.out or Path(args.work_dir) / 'report.html')
-    page = build_report(Run(args.work_dir))
+    page = build_report(
+        Run(args.work_dir), [DownstreamRun.read(d) for d in args.downstream])
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(page, encoding='utf-8')
     print(f'written: {out}')
