@@ -6,17 +6,16 @@ launch() {
     shift 2
     local tools_dir
     tools_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-    # Port 0 lets a single machine pick a free one.
-    local port=${PORT:-0}
-    if [ "${NNODES:-1}" != 1 ]; then
-        port=${PORT:-29500}
+    local nodes=(--standalone) # one machine, any free port
+    if [ -n "${NNODES:-}${PORT:-}" ]; then
+        nodes=(--nnodes="${NNODES:-1}" --node_rank="${NODE_RANK:-0}"
+            --master_addr="${MASTER_ADDR:-127.0.0.1}"
+            --master_port="${PORT:-29500}")
     fi
+    # One thread a process unless told otherwise, as torchrun has it.
+    OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} \
     PYTHONPATH="$(dirname "$tools_dir")${PYTHONPATH:+:$PYTHONPATH}" \
-    exec python -m torch.distributed.run \
-        --nnodes="${NNODES:-1}" \
-        --node_rank="${NODE_RANK:-0}" \
-        --master_addr="${MASTER_ADDR:-127.0.0.1}" \
-        --master_port="$port" \
+    exec python -m torch.distributed.run "${nodes[@]}" \
         --nproc_per_node="$nproc" \
         "$tools_dir/$tool" "$@" --launcher pytorch
 }

@@ -10,9 +10,13 @@ from mmengine.evaluator import DumpResults
 from mmengine.runner import Runner
 
 from mmeffmae.checkpoint import register_safe_loader
-from mmeffmae.engine.launch import (ConfigError, add_common_arguments,
-                                    build_runner, init_cpu_process_group,
-                                    load_config)
+from mmeffmae.engine.launch import (
+    ConfigError,
+    add_common_arguments,
+    build_runner,
+    init_cpu_process_group,
+    load_config,
+)
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

@@ -6,10 +6,16 @@ import sys
 from mmengine.runner import Runner
 
 from mmeffmae.checkpoint import register_safe_loader
-from mmeffmae.engine.launch import (ConfigError, add_common_arguments,
-                                    build_runner, init_cpu_process_group,
-                                    load_config, set_resume, use_amp,
-                                    world_size)
+from mmeffmae.engine.launch import (
+    ConfigError,
+    add_common_arguments,
+    build_runner,
+    init_cpu_process_group,
+    load_config,
+    set_resume,
+    use_amp,
+    world_size,
+)
 from mmeffmae.engine.lr_scaling import scale_lr
 
 

@@ -44,7 +44,7 @@ class SafeCheckpointHook(CheckpointHook):
     def __init__(self, *args, backend_args: dict | None = None,
                  **kwargs) -> None:
         super().__init__(*args, backend_args=backend_args, **kwargs)
-        self._waiting: str | int | None = None
+        self._waiting: int | None = None
 
     def before_train(self, runner: Runner) -> None:
         """Choose the backend and remove what a killed writer left."""
@@ -164,7 +164,7 @@ class SafeCheckpointHook(CheckpointHook):
             AtomicLocalBackend().put_text(path,
                                           f'{runner.work_dir}/last_checkpoint')
 
-    def _remove(self, path: str | None, unless: str) -> None:
+    def _remove(self, path: str | None, unless: str | None) -> None:
         """Remove a file if there is one and it is not the one to spare."""
         if path is None or path == unless or not is_main_process():
             return

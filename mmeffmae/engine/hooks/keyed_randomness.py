@@ -2,8 +2,7 @@
 from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 
-from mmeffmae.engine.batch_skip import (fast_forward, find_sampler,
-                                        skip_batches)
+from mmeffmae.engine.batch_skip import fast_forward, find_sampler, skip_batches
 from mmeffmae.randomness import mix_key, seed_all
 from mmeffmae.registry import HOOKS
 

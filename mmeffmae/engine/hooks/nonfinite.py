@@ -56,10 +56,11 @@ class NonFiniteGuardHook(Hook):
             if value.is_floating_point() and not value.isfinite().all()
         ]
         if bad:
+            iteration = checkpoint['meta']['iter']
+            names = ', '.join(bad[:5]) + (' and more' if bad[5:] else '')
             raise FloatingPointError(
-                f'weights are not finite after iteration {runner.iter + 1} '
-                f'(NonFiniteGuardHook): {", ".join(bad[:5])}'
-                f'{" and more" if len(bad) > 5 else ""}. {_mend(runner)}')
+                f'weights are not finite after iteration {iteration} '
+                f'(NonFiniteGuardHook): {names}. {_mend(runner)}')
 
     def check(self, runner: Runner) -> None:
         """Look at the terms since the last check; a collective operation."""

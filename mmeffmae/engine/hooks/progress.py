@@ -25,7 +25,7 @@ class ProgressHook(Hook):
     def after_train_iter(self,
                          runner: Runner,
                          batch_idx: int,
-                         data_batch: dict | None = None,
+                         data_batch: dict,
                          outputs: dict | None = None) -> None:
         """Update the scalar."""
         hub = runner.message_hub

@@ -9,8 +9,7 @@ import torch
 from mmengine.dataset import ConcatDataset, RepeatDataset
 
 from mmeffmae.datasets import UnlabelledImages
-from mmeffmae.datasets.samplers import (InfiniteKeyedSampler, KeyedIndex,
-                                        KeyedSampler)
+from mmeffmae.datasets.samplers import InfiniteKeyedSampler, KeyedIndex, KeyedSampler
 from mmeffmae.datasets.transforms import SeedSample
 from mmeffmae.randomness import mix_key
 

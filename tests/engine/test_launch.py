@@ -1,0 +1,177 @@
+# Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
+"""Arguments of the tools, merged into configs."""
+import argparse
+import importlib.util
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from mmeffmae.engine.launch import (
+    ConfigError,
+    init_cpu_process_group,
+    load_config,
+    set_resume,
+    use_amp,
+    world_size,
+)
+from mmeffmae.engine.lr_scaling import scale_lr
+
+ROOT = Path(__file__).parents[2]
+
+
+def arguments(config: Path, **kwargs) -> argparse.Namespace:
+    return argparse.Namespace(**{
+        **dict(config=str(config), work_dir=None, cfg_options=None,
+               launcher='none', local_rank=0), **kwargs})
+
+
+def training_cfg(**kwargs) -> Config:
+    return Config({**dict(
+        default_scope='mmpretrain', model=dict(type='A'), train_cfg=dict(),
+        train_dataloader=dict(batch_size=64),
+        optim_wrapper=dict(
+            type='OptimWrapper', accumulative_counts=8,
+            optimizer=dict(type='AdamW', lr=2.4e-3)),
+        auto_scale_lr=dict(base_batch_size=4096)), **kwargs})
+
+
+def test_learning_rate_follows_the_effective_batch():
+    cfg = training_cfg()
+    scaling = scale_lr(cfg, world_size=4)
+    assert scaling.effective_batch == 64 * 4 * 8 == 2048
+    assert cfg.optim_wrapper.optimizer.lr == pytest.approx(1.2e-3)
+    assert str(scaling) == (
+        'learning rate 0.0024 for 4096 images an update becomes 0.0012 for '
+        '2048 (64 images a rank x 4 ranks x 8 accumulated)')
+    # mmengine's scaling is off, and the dumped config is not scaled again.
+    assert cfg.auto_scale_lr.enable is False
+    scale_lr(cfg, world_size=4)
+    assert cfg.optim_wrapper.optimizer.lr == pytest.approx(1.2e-3)
+
+
+def test_learning_rate_is_left_alone_or_refused():
+    assert scale_lr(training_cfg(auto_scale_lr=None), 4) is None
+    several = training_cfg(optim_wrapper=dict(
+        generator=dict(optimizer=dict(type='SGD', lr=1.)),
+        constructor='Several'))
+    with pytest.raises(ValueError, match='--no-scale-lr'):
+        scale_lr(several, 4)
+
+
+@pytest.mark.parametrize('scope', ['mmpretrain', 'mmseg'])
+def test_amp_is_bfloat16(scope):
+    cfg = training_cfg(default_scope=scope)
+    cfg.optim_wrapper.update(type='AmpOptimWrapper', loss_scale='dynamic')
+    use_amp(cfg)
+    wrapper = dict(cfg.optim_wrapper)
+    wrapper.pop('optimizer')
+    assert wrapper == dict(type='mmeffmae.BFloat16OptimWrapper',
+                           enabled=True, accumulative_counts=8)
+
+
+def test_amp_of_mmdet_is_float16_on_gpus_only(monkeypatch):
+    cfg = training_cfg(default_scope='mmdet')
+    for device in ('cpu', 'cuda'):
+        monkeypatch.setattr('mmeffmae.engine.launch.get_device',
+                            lambda device=device: device)
+        if device == 'cpu':
+            with pytest.raises(ConfigError, match='needs a GPU'):
+                use_amp(cfg)
+    use_amp(cfg)
+    assert cfg.optim_wrapper.type == 'AmpOptimWrapper'
+    assert cfg.optim_wrapper.dtype == 'float16'
+
+
+def test_amp_refuses_wrappers_it_does_not_know():
+    cfg = training_cfg(optim_wrapper=dict(type='ApexOptimWrapper'))
+    with pytest.raises(ConfigError, match='ApexOptimWrapper'):
+        use_amp(cfg)
+
+
+def test_amp_computes_in_bfloat16_on_cpu(tiny_cfg, build_runner):
+    cfg = tiny_cfg(dict(train_cfg=dict(max_epochs=1)))
+    use_amp(cfg)
+    runner = build_runner(cfg)
+    seen = set()
+    for name in ('backbone.layers.0.attn.qkv', 'neck.decoder_pred'):
+        runner.model.get_submodule(name).register_forward_hook(
+            lambda module, args, output: seen.add(output.dtype))
+    runner.train()
+    assert seen == {torch.bfloat16}
+    assert {p.dtype for p in runner.model.parameters()} == {torch.float32}
+
+
+def test_resume_takes_the_last_checkpoint_or_starts(tmp_path):
+    cfg = Config(dict(work_dir=str(tmp_path), load_from='pretrained.pth'))
+    set_resume(cfg, 'auto')
+    assert (cfg.resume, cfg.load_from) == (False, 'pretrained.pth')
+    (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'epoch_1.pth'))
+    set_resume(cfg, 'auto')
+    assert (cfg.resume, cfg.load_from) == (True, None)
+    set_resume(cfg, 'other.pth')
+    assert (cfg.resume, cfg.load_from) == (True, 'other.pth')
+
+
+def test_bad_configs_are_named(tmp_path):
+    with pytest.raises(ConfigError, match='absent.py is not a file'):
+        load_config(arguments(tmp_path / 'absent.py'), training=True)
+    path = tmp_path / 'config.py'
+    path.write_text('model = dict()\noptim_wrapper = dict()')
+    with pytest.raises(ConfigError, match='no train_dataloader, train_cfg'):
+        load_config(arguments(path), training=True)
+    training_cfg(default_scope='mmnothing').dump(path)
+    with pytest.raises(ConfigError, match="'mmnothing', but .* install"):
+        load_config(arguments(path), training=True)
+
+
+def test_options_and_work_dir_are_merged(tmp_path):
+    path = tmp_path / 'config.py'
+    training_cfg().dump(path)
+    options = {'optim_wrapper.optimizer.lr': 1.}
+    cfg = load_config(arguments(path, cfg_options=options), training=True)
+    assert cfg.optim_wrapper.optimizer.lr == 1.
+    assert cfg.work_dir == './work_dirs/config'
+    cfg = load_config(arguments(path, work_dir='here'), training=True)
+    assert cfg.work_dir == 'here'
+
+
+def test_launchers_without_their_variables_are_refused(monkeypatch):
+    for name in ('RANK', 'WORLD_SIZE', 'SLURM_PROCID', 'SLURM_NTASKS'):
+        monkeypatch.delenv(name, raising=False)
+    assert world_size('none') == 1
+    with pytest.raises(ConfigError, match='RANK, WORLD_SIZE.*dist_train.sh'):
+        world_size('pytorch')
+    with pytest.raises(ConfigError, match='slurm_train.sh'):
+        init_cpu_process_group(Config(dict(launcher='slurm')))
+    monkeypatch.setenv('SLURM_PROCID', '3')
+    monkeypatch.setenv('SLURM_NTASKS', '16')
+    monkeypatch.setenv('SLURM_LOCALID', '3')
+    assert world_size('slurm') == 16
+
+
+@pytest.mark.parametrize('tta_keys', [(), ('tta_model', 'tta_pipeline')])
+def test_tta_of_classifiers_has_a_default(tta_keys):
+    spec = importlib.util.spec_from_file_location('tool',
+                                                  ROOT / 'tools/test.py')
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    cfg = Config(dict(
+        default_scope='mmpretrain', model=dict(type='A'),
+        test_dataloader=dict(dataset=dict(
+            pipeline=[dict(type='Load'), dict(type='Pack')]))))
+    for key in tta_keys:
+        cfg[key] = dict(tta_model=dict(type='T'),
+                        tta_pipeline=[dict(type='P')])[key]
+    tool.use_tta(cfg)
+    pipeline = cfg.test_dataloader.dataset.pipeline
+    if tta_keys:
+        assert (cfg.model.type, pipeline[-1].type) == ('T', 'P')
+    else:
+        assert cfg.model.type == 'mmpretrain.AverageClsScoreTTA'
+        assert pipeline[-1].transforms[1] == [dict(type='Pack')]
+    assert cfg.model.module == dict(type='A')
+    cfg = Config(dict(default_scope='mmseg', model=dict()))
+    with pytest.raises(ConfigError, match='tta_model'):
+        tool.use_tta(cfg)
