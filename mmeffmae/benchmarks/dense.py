@@ -1,0 +1,105 @@
+# Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
+"""Detectors and segmentors from a pre-trained and an untrained backbone.
+
+Both train the same steps on the same images, crops and seeds; one shard for
+each config, initialisation and seed.
+"""
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Optional
+
+from mmengine.config import Config
+
+from mmeffmae.evaluation.downstream import DownstreamRun
+from mmeffmae.evaluation.record import config_hash, file_hash, provenance
+
+from .shards import write_shard
+
+TRAIN = Path(__file__).parents[2] / 'tools' / 'train.py'
+
+
+@dataclass(frozen=True)
+class DenseRun:
+    """One training run of the comparison.
+
+    Attributes:
+        config: Config file of a detector or segmentor whose backbone has
+            ``init_cfg=dict(type='Pretrained', ...)``.
+        backbone: Exported backbone, or None for an untrained one.
+        seed: Seed of new weights, order of images and crops.
+        options: Changes of the config, as for ``--cfg-options``.
+    """
+    config: Path
+    backbone: Optional[Path]
+    seed: int
+    options: tuple[str, ...] = ()
+
+    @property
+    def init(self) -> str:
+        """What the backbone starts from."""
+        return 'untrained' if self.backbone is None else 'pretrained'
+
+    @property
+    def name(self) -> str:
+        """Name of the shard: the same for the same work."""
+        settings = Config.fromfile(self.config)
+        # The content of the backbone counts, not where it lies.
+        settings.model.backbone.init_cfg = self.backbone and dict(
+            hash=file_hash(self.backbone))
+        settings.cfg_options = sorted(self.options)
+        return (f'{self.config.stem}_{self.init}_'
+                f'{config_hash(settings)}_seed{self.seed}')
+
+    def command(self, work_dir: Path) -> list[str]:
+        """The command line that trains and validates."""
+        start = 'model.backbone.init_cfg'
+        start += '=None' if self.backbone is None else (
+            f'.checkpoint={self.backbone}')
+        return [
+            sys.executable, str(TRAIN), str(self.config), '--resume',
+            '--work-dir', str(work_dir), '--seed', str(self.seed),
+            '--cfg-options', start, *self.options
+        ]
+
+    def measure(self, out: Path, work_dirs: Path) -> Path:
+        """Train, validate and write the shard, unless it is there.
+
+        A run that was stopped goes on from its last checkpoint.
+
+        Args:
+            out: Folder of the shards.
+            work_dirs: Folder for logs and checkpoints.
+
+        Returns:
+            The shard.
+
+        Raises:
+            subprocess.CalledProcessError: Training failed.
+        """
+        name = self.name
+        shard = out / f'{name}.json'
+        if shard.is_file():
+            return shard
+        work_dir = work_dirs / name
+        command = self.command(work_dir)
+        subprocess.run(command, check=True)
+        result = DownstreamRun.read(work_dir)
+        content: dict[str, Any] = dict(
+            data=_data_name(Config.fromfile(self.config)),
+            config=str(self.config),
+            init=self.init,
+            seed=self.seed,
+            iterations=result.steps,
+            values=result.metrics,
+            backbone=self.backbone and dict(
+                path=str(self.backbone), hash=file_hash(self.backbone)),
+            train_command=['python', 'tools/train.py', *command[2:]])
+        write_shard({**content, **provenance()}, shard)
+        return shard
+
+
+def _data_name(config: Config) -> str:
+    parts = Path(config.train_dataloader.dataset.data_root).parts
+    return 'mini' if 'mini' in parts else parts[-1]
