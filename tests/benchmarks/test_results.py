@@ -147,6 +147,42 @@ def test_gate(tmp_path, values, state):
     assert state in draw_tables(tmp_path)
 
 
+def test_every_kind_of_file_is_drawn(tmp_path):
+    """In the forms that probe, throughput, consistency and dense_compare write."""
+    spread = dict(median=2.0, q1=1.5, q3=2.5)
+    parts = dict(encoder=2e6, total=3e6)
+    number = dict(value=0.5, low=0.4, high=0.6)
+    half = dict(value=0.25, low=0.2, high=0.3)
+    contents = dict(
+        probes=dict(seed=4, split='final', values=dict(
+            untrained=dict(knn=36.2), trained=dict(knn=48.5, linear=57.7))),
+        throughput=dict(
+            batch_size=8, clock='CPU time', peer='peer', device='cpu',
+            machine=dict(cpu='a test', gpus=[]),
+            arms=[dict(
+                name='step', images_per_second=spread, views_per_second=spread,
+                saved_bytes=2**22, parameters=parts, macs=dict(total=5e9),
+                ratio_to_peer=dict(step_seconds=spread, saved_bytes=4.0))]),
+        consistency=dict(
+            photographs=500, split='final', partitions=8, parts=4,
+            model=dict(config='a/emae.py', numbers=dict(mad=half)),
+            versus=dict(config='a/mae.py', numbers=dict(mad=number)),
+            paired=dict(mad=dict(ratio=number))),
+        dense=dict(data='mini', config='c/htc.py', init='pretrained', seed=1,
+                   iterations=1200, values={'box AP': 12.34}))
+    for folder, content in contents.items():
+        write_shard(content, tmp_path / folder / 'one.json')
+    table = rows(draw_tables(tmp_path))
+    assert table['one'] == [['untrained', '4', 'final', '36.2', '–'],
+                            ['trained', '4', 'final', '48.5', '57.7']]
+    assert table['step'] == [['2.00 (1.50 to 2.50)', '2.0', '2.0', '4 (4.00)',
+                              '3.0', '5.00']]
+    assert table['mad'] == [['0.2500 (0.2000 to 0.3000)',
+                             '0.5000 (0.4000 to 0.6000)',
+                             '0.5000 (0.4000 to 0.6000)']]
+    assert table['mini'] == [['htc', 'pretrained', '1', '1,200', '12.3']]
+
+
 def test_committed_tables_are_those_of_the_committed_files():
     """Otherwise: python tools/benchmarks/draw.py, and commit what it wrote."""
     root = ROOT / 'benchmarks'
