@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
 # usage: bash tools/quickstart.sh [--no-ops]
-# From a fresh clone to a pre-trained, measured and exported encoder: set-up,
-# then about five minutes on two cores. --no-ops: see tools/setup_env.sh.
+# From a fresh clone to a pre-trained, measured and exported encoder, and a
+# detector and a segmentor that start from it: set-up, then less than ten
+# minutes on two cores. --no-ops: see tools/setup_env.sh; no detector and no
+# segmentor then.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -13,7 +15,9 @@ CONFIG=configs/emae/emae_quick.py
 bash tools/setup_env.sh "$@"
 source .venv/bin/activate
 
-STEP_TOTAL=6
+DOWNSTREAM=(htcpp/htc_quick upernet/upernet_quick)
+[ "${1:-}" != --no-ops ] || DOWNSTREAM=()
+STEP_TOTAL=$((6 + ${#DOWNSTREAM[@]}))
 STEP_LOGS=$OUT/logs
 # shellcheck source=tools/steps.sh
 source tools/steps.sh
@@ -43,11 +47,22 @@ step "Probes: kNN and linear, untrained and pre-trained encoder" \
 step "Export: the encoder for mmpretrain, mmdet and mmseg" \
     "the log lists the keys that do not fit; remove $OUT and run this script again" \
     python tools/export_backbone.py "$(last_checkpoint)" --out "$RUN/backbone.pth"
+WORK_DIRS=()
+for name in ${DOWNSTREAM[@]+"${DOWNSTREAM[@]}"}; do
+    WORK_DIRS+=("$OUT/$(basename "$name")")
+    step "Training of $(basename "$name"): configs/$name.py" \
+        "if mmcv's operators are missing, run 'bash tools/setup_env.sh' and this script again; else read the error at the end of the log" \
+        python tools/train.py "configs/$name.py" --work-dir "${WORK_DIRS[-1]}" \
+        --cfg-options model.backbone.init_cfg.checkpoint="$RUN/backbone.pth"
+done
 step "Report: pictures, curves and figures on one page" \
     "the results themselves are complete in $OUT; run this script again" \
-    python tools/analysis/quickstart_report.py "$RUN" --out "$OUT/report.html"
+    python tools/analysis/quickstart_report.py "$RUN" --out "$OUT/report.html" \
+    ${WORK_DIRS[@]+--downstream "${WORK_DIRS[@]}"}
 
 grep -hE '^(untrained|trained) ' "$STEP_LOGS"/4-*.log || true
+grep -oE '(coco/bbox_mAP|coco/segm_mAP|mIoU): +[0-9.]+' "$STEP_LOGS"/*-training-*.log \
+    | sed "s#^$STEP_LOGS/[0-9]*-training-of-##; s#\.log:# #" || true
 cat <<TEXT
 
 Done. What there is now:
