@@ -61,7 +61,7 @@ step "Report: pictures, curves and figures on one page" \
     ${WORK_DIRS[@]+--downstream "${WORK_DIRS[@]}"}
 
 grep -hE '^(untrained|trained) ' "$STEP_LOGS"/4-*.log || true
-grep -oE '(coco/bbox_mAP|coco/segm_mAP|mIoU): +[0-9.]+' "$STEP_LOGS"/*-training-*.log \
+grep -oHE '(coco/bbox_mAP|coco/segm_mAP|mIoU): +[0-9.]+' "$STEP_LOGS"/*-training-*.log \
     | sed "s#^$STEP_LOGS/[0-9]*-training-of-##; s#\.log:# #" || true
 cat <<TEXT
 
