@@ -44,6 +44,7 @@ class EnvironmentHook(Hook):
             seed=runner.seed,
             world_size=runner.world_size,
             start_iter=runner.iter,
+            torch_build=torch.__config__.show().splitlines(),
             **describe_environment())
         text = json.dumps(record, indent=2)
         for directory in (runner.work_dir, runner.log_dir):
@@ -56,9 +57,8 @@ def describe_environment() -> dict[str, Any]:
         mmeffmae=mmeffmae.__version__,
         commit=_commit(),
         python=platform.python_version(),
-        platform=platform.platform(),
+        platform=f'{platform.system()} {platform.machine()}',
         packages=_packages(),
-        torch_build=torch.__config__.show().splitlines(),
         machine=_machine())
 
 
