@@ -13,6 +13,8 @@ from mmengine.runner import Runner
 from PIL import Image
 from yapf.yapflib import yapf_api
 
+from mmeffmae.checkpoint import register_safe_loader
+
 ROOT = Path(__file__).parents[1]
 SIZE, PATCH = 32, 8
 
@@ -161,6 +163,7 @@ def tiny_cfg(image_folder, tmp_path):
 @pytest.fixture
 def build_runner():
     """A function that builds a Runner with a log and a hub of its own."""
+    register_safe_loader()  # as the tools do
     handlers = {n: signal.getsignal(n)
                 for n in (signal.SIGTERM, signal.SIGUSR1)}
     runners = []

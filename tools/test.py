@@ -5,7 +5,7 @@ import sys
 from copy import deepcopy
 
 import mmengine
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config
 from mmengine.evaluator import DumpResults
 from mmengine.runner import Runner
 
@@ -52,7 +52,9 @@ def use_tta(cfg: Config) -> None:
             type='TestTimeAug', transforms=[flips, [pipeline[-1]]])
         cfg.tta_pipeline = pipeline
         cfg.tta_model = dict(type='mmpretrain.AverageClsScoreTTA')
-    cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
+    # The hook wraps the model after its weights are loaded and checked.
+    hook = dict(type='PrepareTTAHook', tta_cfg=cfg.tta_model)
+    cfg.custom_hooks = [*cfg.get('custom_hooks', []), hook]
     dataset = cfg.test_dataloader.dataset
     while 'dataset' in dataset:
         dataset = dataset.dataset

@@ -166,12 +166,12 @@ def test_tta_of_classifiers_has_a_default(tta_keys):
                         tta_pipeline=[dict(type='P')])[key]
     tool.use_tta(cfg)
     pipeline = cfg.test_dataloader.dataset.pipeline
+    wrapper = cfg.custom_hooks[-1].tta_cfg
     if tta_keys:
-        assert (cfg.model.type, pipeline[-1].type) == ('T', 'P')
+        assert (wrapper.type, pipeline[-1].type) == ('T', 'P')
     else:
-        assert cfg.model.type == 'mmpretrain.AverageClsScoreTTA'
+        assert wrapper.type == 'mmpretrain.AverageClsScoreTTA'
         assert pipeline[-1].transforms[1] == [dict(type='Pack')]
-    assert cfg.model.module == dict(type='A')
     cfg = Config(dict(default_scope='mmseg', model=dict()))
     with pytest.raises(ConfigError, match='tta_model'):
         tool.use_tta(cfg)
