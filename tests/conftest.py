@@ -100,8 +100,9 @@ def shrink(image_folder, tmp_path):
         cfg.train_cfg = dict(by_epoch=True, max_epochs=1)
         for hook in cfg.get('custom_hooks', []):
             if hook['type'] == 'mmeffmae.KNNMonitorHook':
-                hook.update(bank=labelled(hook['bank']),
-                            query=labelled(hook['query']), interval=1)
+                for name in ('bank', 'query'):  # update() would merge them
+                    hook[name] = labelled(hook[name])
+                hook['interval'], hook['k'] = 1, 3
         cfg.work_dir = str(tmp_path / 'shrunk')
         return cfg
 
