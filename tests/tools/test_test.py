@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.registry import init_default_scope
 from mmpretrain.models import ImageClassifier
 
 ROOT = Path(__file__).parents[2]
@@ -49,6 +50,7 @@ def test_metrics_are_written(tta, tool, tiny_cfg, image_folder, tmp_path,
         test_evaluator=dict(type='Accuracy'),
         work_dir=str(tmp_path / 'run'))).dump(config)
 
+    init_default_scope('mmpretrain')  # other tests leave theirs
     # A head that always answers class 0, to which half of the images belong.
     model = ImageClassifier(
         **{k: v for k, v in classifier.items() if k != 'type'})
