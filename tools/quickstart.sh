@@ -23,6 +23,19 @@ STEP_LOGS=$OUT/logs
 source tools/steps.sh
 export MPLBACKEND=Agg PYTHONUNBUFFERED=1
 
+# A GPU is of no use to a detector whose operators were built without CUDA.
+if [ ${#DOWNSTREAM[@]} -gt 0 ] && python - <<'PY' 2>/dev/null
+import sys
+import torch
+from mmcv.ops import get_compiling_cuda_version
+built = get_compiling_cuda_version() != 'not available'
+sys.exit(built or not torch.cuda.is_available())
+PY
+then
+    echo "Note: mmcv's operators have no CUDA here; everything runs on the CPU."
+    export CUDA_VISIBLE_DEVICES=
+fi
+
 # Results of an earlier run must not mix with this one's.
 rm -rf "$OUT"
 mkdir -p "$OUT"

@@ -128,7 +128,8 @@ if torch.cuda.is_available() and CUDA_HOME:
     nvcc = subprocess.run([f'{CUDA_HOME}/bin/nvcc', '--version'],
                           capture_output=True, text=True)
     if f'release {torch.version.cuda}' in nvcc.stdout:
-        flavour = f'cuda{torch.version.cuda}'
+        major, minor = torch.cuda.get_device_capability()
+        flavour = f'cuda{torch.version.cuda}-sm{major}{minor}'
 print(flavour)
 PY
 }

@@ -9,7 +9,12 @@ if [ $# -lt 3 ]; then
     exit 2
 fi
 partition=$1 job_name=$2 config=$3
-work_dir=${4:-work_dirs/$(basename "$config" .py)}
+shift 3
+work_dir=work_dirs/$(basename "$config" .py)
+if [ $# -gt 0 ] && [ "${1#-}" = "$1" ]; then
+    work_dir=$1
+    shift
+fi
 gpus=${GPUS:-8}
 gpus_per_node=${GPUS_PER_NODE:-8}
 tools_dir=$(cd "$(dirname "$0")" && pwd)
@@ -24,4 +29,4 @@ exec srun -p "$partition" \
     --kill-on-bad-exit=1 \
     ${SRUN_ARGS:-} \
     python -u "$tools_dir/train.py" "$config" --work-dir "$work_dir" \
-    --launcher slurm "${@:5}"
+    --launcher slurm "$@"

@@ -1,6 +1,8 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
 """Every committed result as Markdown and pictures."""
+import shlex
 from collections.abc import Callable
+from itertools import takewhile
 from pathlib import Path
 from statistics import fmean
 
@@ -87,9 +89,20 @@ def _throughput(files: list[Path]) -> str:
             of['machine']['cpu']]
         parts += [
             f'`{path.stem}`: {of["batch_size"]} images a step, {of["clock"]}, '
-            f'{machine[0]}; ratios to {of["peer"]}, medians (quartiles).',
+            f'{machine[0]}{_options(of.get("command", ""))}; ratios to {of["peer"]}, '
+            'medians (quartiles).',
             _throughput_table(of['arms'])]
     return '\n\n'.join(parts)
+
+
+def _options(command: str) -> str:
+    """What a command changed in all its configs, which keep their names."""
+    words = shlex.split(command)
+    if '--cfg-options' not in words:
+        return ''
+    rest = words[words.index('--cfg-options') + 1:]
+    options = takewhile(lambda word: not word.startswith('--'), rest)
+    return f'; configs with {", ".join(options)}'
 
 
 def _throughput_table(arms: list[dict]) -> str:

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from mmengine.config import Config
 
+from .launch import ConfigError
+
 
 @dataclass(frozen=True)
 class LrScaling:
@@ -51,14 +53,14 @@ def scale_lr(cfg: Config, world_size: int) -> LrScaling | None:
         What was done, or None if the config asks for no scaling.
 
     Raises:
-        ValueError: The config has several optimizers or no learning rate.
+        ConfigError: The config has several optimizers or no learning rate.
     """
     base = cfg.get('auto_scale_lr')
     if not base or 'base_batch_size' not in base:
         return None
     optimizer = cfg.optim_wrapper.get('optimizer', {})
     if optimizer.get('lr') is None:
-        raise ValueError(
+        raise ConfigError(
             'auto_scale_lr needs optim_wrapper.optimizer.lr, but the config '
             f'has optim_wrapper={dict(cfg.optim_wrapper)}: name one optimizer '
             'with its lr, or pass --no-scale-lr')

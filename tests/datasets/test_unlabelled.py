@@ -1,5 +1,6 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
 import logging
+import struct
 
 import numpy as np
 import pytest
@@ -101,6 +102,16 @@ def test_other_unreadable_files(tmp_path, content, reason):
     path.unlink() if content is None else path.write_bytes(content)
     with pytest.raises(UnreadableImage, match=reason):
         dataset[0]
+
+
+def test_header_that_claims_an_absurd_size(tmp_path):
+    write_images(tmp_path, 1, '.bmp')
+    path = tmp_path / '000.bmp'
+    data = bytearray(path.read_bytes())
+    data[18:26] = struct.pack('<ii', 60000, 60000)
+    path.write_bytes(data)
+    with pytest.raises(UnreadableImage, match='000.bmp'):
+        build(tmp_path, test_mode=True)[0]
 
 
 def test_jpeg_whose_end_mark_is_not_at_the_end_is_read(tmp_path):

@@ -1,5 +1,6 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
 """Image loading that refuses files which are broken or cut short."""
+import struct
 from io import BytesIO
 
 import cv2
@@ -12,6 +13,10 @@ from mmeffmae.registry import TRANSFORMS
 
 #: First bytes of a format and the mark that ends its files.
 _ENDS = ((b'\xff\xd8\xff', b'\xff\xd9'), (b'\x89PNG', b'IEND'))
+#: What Pillow and OpenCV raise on damaged files; a damaged header may claim
+#: any size.
+_BROKEN = (OSError, SyntaxError, ValueError, struct.error, cv2.error,
+           Image.DecompressionBombError)
 
 
 class UnreadableImage(RuntimeError):
@@ -56,7 +61,7 @@ class LoadImage(LoadImageFromFile):
                 data, flag=self.color_type, backend=self.imdecode_backend)
             if image is None:
                 raise OSError('cannot be decoded')
-        except (OSError, SyntaxError, cv2.error) as error:
+        except _BROKEN as error:
             raise UnreadableImage(f'{path}: {error}') from error
         results['img'] = image.astype('float32') if self.to_float32 else image
         results['img_shape'] = results['ori_shape'] = image.shape[:2]

@@ -23,8 +23,8 @@ class NonFiniteGuardHook(Hook):
             finite, or a weight that is about to be saved is not.
     """
 
-    # Before the hooks that log or save.
-    priority = 'BELOW_NORMAL'
+    # Before LoggerHook (60) and the hooks that save.
+    priority = 58
 
     def __init__(self, interval: int = 50) -> None:
         self.interval = interval

@@ -33,9 +33,11 @@ class PreemptionHook(Hook):
     SIGUSR1 a given time before the limit with ``--signal=USR1@120``.
 
     Args:
-        interval: Number of updates between two agreements of the ranks of a
-            distributed run, which cost a small collective operation each.
-            A single process acts after every update.
+        interval: Least number of iterations between two agreements of the
+            ranks of a distributed run, which cost a small collective
+            operation each. torchrun kills processes 30 s after the signal:
+            lower it when so many iterations take longer. A single process
+            acts after every update.
 
     Raises:
         ValueError: The run has no ``SafeCheckpointHook``.
@@ -46,7 +48,7 @@ class PreemptionHook(Hook):
     def __init__(self, interval: int = 10) -> None:
         self.interval = interval
         self._received = 0
-        self._updates = 0
+        self._waited = 0
         self._previous: dict[int, Callable | int | None] = {}
 
     def before_train(self, runner: Runner) -> None:
@@ -62,9 +64,9 @@ class PreemptionHook(Hook):
 
     def after_train_iter(self, runner: Runner, *args, **kwargs) -> None:
         """Leave if a signal has come to any rank."""
+        self._waited += 1
         if not updates_are_complete(runner):
             return
-        self._updates += 1
         number = self._agree()
         if number:
             self._leave(runner, number)
@@ -82,8 +84,9 @@ class PreemptionHook(Hook):
         """The signal that some rank received, or 0."""
         if not is_distributed():
             return self._received
-        if self._updates % self.interval:
+        if self._waited < self.interval:
             return 0
+        self._waited = 0
         number = torch.tensor(self._received)
         all_reduce(number, op='max')
         return int(number)
