@@ -12,11 +12,11 @@ launch() {
             --master_addr="${MASTER_ADDR:-127.0.0.1}"
             --master_port="${PORT:-29500}")
     fi
-    # torchrun passes these on to the processes; by itself it leaves out
+    # torchrun (its --signals-to-handle) passes these on; by itself it leaves out
     # SIGUSR1, which asks for a checkpoint and would kill it alone.
     local signals=SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1
     # One thread a process unless told otherwise, as torchrun has it.
-    TORCHELASTIC_SIGNALS_TO_HANDLE=${TORCHELASTIC_SIGNALS_TO_HANDLE:-$signals} \
+    PET_SIGNALS_TO_HANDLE=${PET_SIGNALS_TO_HANDLE:-$signals} \
     OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} \
     PYTHONPATH="$(dirname "$tools_dir")${PYTHONPATH:+:$PYTHONPATH}" \
     exec python -m torch.distributed.run "${nodes[@]}" \

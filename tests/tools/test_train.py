@@ -77,6 +77,7 @@ def test_sigterm_to_the_process_group_and_resume(tiny_cfg, build_runner,
 RECORDER = '''
 import os
 import signal
+import time
 
 import torch
 from mmengine.hooks import Hook
@@ -87,7 +88,7 @@ from mmengine.registry import HOOKS
 class Recorder(Hook):
     """Write images, masks, weights and averaged gradients of a step.
 
-    After it, the second rank alone receives a signal.
+    After it, the launcher receives a signal.
     """
 
     def before_train_iter(self, runner, batch_idx, data_batch):
@@ -115,8 +116,9 @@ class Recorder(Hook):
         if runner.iter > 0:
             return
         torch.save(self.record, f'{runner.work_dir}/rank{runner.rank}.pt')
-        if runner.rank == 1:
-            os.kill(os.getpid(), signal.SIGTERM)
+        if runner.rank == 1:  # torchrun is told, and tells both
+            os.kill(os.getppid(), signal.SIGUSR1)
+            time.sleep(2)
 '''
 
 
@@ -135,8 +137,8 @@ def test_two_processes_average_the_gradients_of_the_joined_batch(
         env=environment(tmp_path), text=True, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, start_new_session=True)
     log = finish(process)
-    # The ranks agree after every second update.
-    assert 'SIGTERM received: stopped after iteration 2 and wrote' in log, log
+    # The ranks agree after every second iteration.
+    assert 'SIGUSR1 received: stopped after iteration 2 and wrote' in log, log
     assert (tmp_path / 'run/iter_2.pth').is_file()
     assert process.returncode != 0
     assert 'becomes 0.005 for 4 (2 images a rank x 2 ranks' in log
