@@ -1,5 +1,5 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
-# Imagenette photographs on one CPU core, about 25 minutes.
+# Imagenette photographs on one CPU core, about 20 minutes.
 _base_ = [
     '../_base_/models/mae_vit-192x6-p8.py',
     '../_base_/datasets/imagenette_64.py',
