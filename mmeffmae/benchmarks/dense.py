@@ -12,8 +12,9 @@ from typing import Any, Optional
 
 from mmengine.config import Config
 
+from mmeffmae.config_hash import config_hash
 from mmeffmae.evaluation.downstream import DownstreamRun
-from mmeffmae.evaluation.record import config_hash, file_hash, provenance
+from mmeffmae.evaluation.record import file_hash, provenance
 
 from .shards import write_shard
 

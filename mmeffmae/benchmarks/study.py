@@ -8,8 +8,8 @@ from typing import Any, Union
 
 from mmengine.config import Config, ConfigDict
 
+from mmeffmae.config_hash import config_hash
 from mmeffmae.engine.lr_scaling import scale_lr
-from mmeffmae.evaluation.record import config_hash
 
 #: Ends of the cooldown branches, shares of the budget.
 FRACTIONS = (0.25, 0.5, 0.75, 1.0)

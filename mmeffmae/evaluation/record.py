@@ -11,7 +11,6 @@ from typing import Union
 
 import torch
 
-from mmeffmae.config_hash import config_hash  # noqa: F401
 from mmeffmae.engine.hooks.environment import describe_environment
 
 

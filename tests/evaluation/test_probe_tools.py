@@ -11,8 +11,8 @@ import torch
 from mmengine.config import Config
 from PIL import Image
 
+from mmeffmae.config_hash import config_hash
 from mmeffmae.evaluation.building import build_model, probe_datasets
-from mmeffmae.evaluation.record import config_hash
 
 ROOT = Path(__file__).parents[2]
 CONFIG = """

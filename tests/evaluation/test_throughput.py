@@ -13,10 +13,10 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
+from mmeffmae.config_hash import config_hash
 from mmeffmae.evaluation.building import build_model
 from mmeffmae.evaluation.cost import count_macs, count_parameters, saved_bytes
 from mmeffmae.evaluation.peers import PEERS
-from mmeffmae.evaluation.record import config_hash
 from mmeffmae.evaluation.throughput import build_arm, interleave, time_arms
 from mmeffmae.registry import MODELS
 

@@ -18,6 +18,7 @@ from mmengine.config import Config, DictAction
 from mmengine.dataset import BaseDataset
 
 from mmeffmae.checkpoint.loading import CheckpointError
+from mmeffmae.config_hash import config_hash
 from mmeffmae.evaluation.building import build_model, load_weights, probe_datasets
 from mmeffmae.evaluation.consistency import (
     compare,
@@ -25,7 +26,7 @@ from mmeffmae.evaluation.consistency import (
     measure_consistency,
     summarise,
 )
-from mmeffmae.evaluation.record import config_hash, file_hash, provenance, write_json
+from mmeffmae.evaluation.record import file_hash, provenance, write_json
 
 
 def parse_args() -> argparse.Namespace:

@@ -20,6 +20,7 @@ from mmeffmae.checkpoint.metadata import (
     preprocessing_differences,
     preprocessing_of_module,
 )
+from mmeffmae.config_hash import config_hash
 from mmeffmae.evaluation.building import (
     build_model,
     config_seed,
@@ -28,7 +29,7 @@ from mmeffmae.evaluation.building import (
 )
 from mmeffmae.evaluation.finetune import SCHEDULES, FinetuneSchedule
 from mmeffmae.evaluation.probes import CHEAP_PROBES, PROBES, ProbeTask
-from mmeffmae.evaluation.record import config_hash, file_hash, provenance, write_json
+from mmeffmae.evaluation.record import file_hash, provenance, write_json
 
 
 def parse_args() -> argparse.Namespace:

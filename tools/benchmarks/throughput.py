@@ -14,9 +14,10 @@ import torch
 from mmengine.config import Config, DictAction
 from mmengine.logging import MMLogger
 
+from mmeffmae.config_hash import config_hash
 from mmeffmae.evaluation.building import build_model
 from mmeffmae.evaluation.peers import PEERS
-from mmeffmae.evaluation.record import config_hash, provenance, write_json
+from mmeffmae.evaluation.record import provenance, write_json
 from mmeffmae.evaluation.throughput import build_arm, summarise, time_arms
 
 
