@@ -39,6 +39,11 @@ def is_training_run(runner: Runner) -> bool:
     return isinstance(runner._train_loop, BaseLoop)
 
 
+def is_resuming(runner: Runner) -> bool:
+    """Whether the checkpoint of the runner is resumed, not only loaded."""
+    return runner._resume
+
+
 def swaps_channels(preprocessor: Any) -> bool | None:
     """Whether a data preprocessor turns BGR images into RGB.
 

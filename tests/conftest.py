@@ -26,6 +26,18 @@ TINY_PARTS = {
         img_size=SIZE, patch_size=PATCH),
     'mmeffmae.MaskedDecoder': dict(
         decoder_embed_dim=32, decoder_depth=1, decoder_num_heads=2),
+    'mmeffmae.UMSwin': dict(
+        arch=dict(embed_dims=8, depths=[1, 1, 1, 1], num_heads=[1, 1, 2, 2],
+                  position_dims=4),
+        img_size=SIZE, patch_size=PATCH),
+    'mmeffmae.UMPVT': dict(
+        arch=dict(embed_dims=[8, 8, 16, 32], depths=[1, 1, 1, 1],
+                  num_heads=[1, 1, 2, 2], mlp_ratios=[2, 2, 2, 2],
+                  sr_ratios=[8, 4, 2, 1]),
+        img_size=SIZE, patch_size=PATCH),
+    'mmeffmae.PixelShuffleDecoder': dict(
+        decoder_embed_dim=32, decoder_depth=1, decoder_num_heads=2),
+    'mmeffmae.SimMIMDecoder': {},
 }
 _run_numbers = count()
 
@@ -90,6 +102,8 @@ def shrink(image_folder, tmp_path):
         for name in ('backbone', 'neck'):
             part = cfg.model[name]
             part.update(TINY_PARTS[part.type])
+        if 'teacher' in cfg.model:
+            cfg.model.teacher.drop_indices = (0,)
         loader = cfg.train_dataloader
         pipeline = loader.dataset.pipeline
         _resize_pipeline(pipeline)

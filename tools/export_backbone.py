@@ -9,6 +9,8 @@ import sys
 
 from mmeffmae.checkpoint import CheckpointError
 from mmeffmae.checkpoint.export import export_backbone
+from mmeffmae.checkpoint.interop import write_for
+from mmeffmae.checkpoint.layouts import LAYOUTS
 
 
 def parse_args() -> argparse.Namespace:
@@ -24,6 +26,9 @@ def parse_args() -> argparse.Namespace:
         '--prefix',
         default='backbone.',
         help="where the encoder's weights are in the checkpoint")
+    parser.add_argument(
+        '--also', nargs='+', choices=list(LAYOUTS), default=[],
+        help='write the backbone for these libraries, too, beside the file')
     return parser.parse_args()
 
 
@@ -32,11 +37,14 @@ def main() -> int:
     try:
         result = export_backbone(args.checkpoint, args.out, args.config,
                                  args.prefix)
+        others = [write_for(layout, result.path) for layout in args.also]
     except (CheckpointError, FileNotFoundError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
     print(result.report)
     print(result.summary())
+    for path in others:
+        print(f'written to {path}')
     for snippet in result.snippets().values():
         print(f'\n{snippet.rstrip()}')
     return 0

@@ -53,7 +53,7 @@ def use_tta(cfg: Config) -> None:
         cfg.tta_pipeline = pipeline
         cfg.tta_model = dict(type='mmpretrain.AverageClsScoreTTA')
     # The hook wraps the model after its weights are loaded and checked.
-    hook = dict(type='PrepareTTAHook', tta_cfg=cfg.tta_model)
+    hook = dict(type='mmeffmae.TTAHook', tta_cfg=cfg.tta_model)
     cfg.custom_hooks = [*cfg.get('custom_hooks', []), hook]
     dataset = cfg.test_dataloader.dataset
     while 'dataset' in dataset:

@@ -12,6 +12,7 @@ from mmeffmae.engine.launch import (
     build_runner,
     init_cpu_process_group,
     load_config,
+    set_init,
     set_resume,
     use_amp,
     world_size,
@@ -26,6 +27,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         '--resume', nargs='?', const='auto', metavar='CHECKPOINT',
         help='continue from a checkpoint; without a value, from the last one '
         'of the work directory if there is one')
+    parser.add_argument(
+        '--init', metavar='FILE',
+        help="weights of model.backbone: an exported backbone, or a vision "
+        "transformer's file of timm, Hugging Face, DINOv2 or the original MAE")
     parser.add_argument(
         '--amp', action='store_true',
         help='mixed precision: bfloat16, for mmdet float16')
@@ -45,6 +50,8 @@ def prepare(args: argparse.Namespace) -> Runner:
     """Build the runner from the arguments."""
     cfg = load_config(args, training=True)
     set_resume(cfg, args.resume)
+    if args.init is not None:
+        set_init(cfg, args.init)
     if args.amp:
         use_amp(cfg)
     if args.seed is not None:

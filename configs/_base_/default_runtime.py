@@ -9,6 +9,7 @@ default_hooks = dict(
     param_scheduler=dict(type='ParamSchedulerHook'),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     randomness=dict(type='mmeffmae.KeyedRandomnessHook'),
+    teacher=dict(type='mmeffmae.TeacherHook'),
     nonfinite=dict(type='mmeffmae.NonFiniteGuardHook', interval=50),
     checkpoint=dict(
         type='mmeffmae.SafeCheckpointHook', interval=1, max_keep_ckpts=2),

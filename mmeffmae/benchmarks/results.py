@@ -8,6 +8,7 @@ from statistics import fmean
 
 from .plot import plot_study
 from .shards import Shards, read_json
+from .stability import stability_tables
 from .tables import markdown_table, study_tables
 
 #: Where the README takes the results in.
@@ -126,6 +127,33 @@ def _throughput_table(arms: list[dict]) -> str:
          f'MiB {kind} (ratio)', 'M parameters', 'GMACs an image'], rows)
 
 
+def _inference(files: list[Path]) -> str:
+    parts = []
+    for path in files:
+        of = read_json(path)
+        arms = of['arms']
+        machine = of['machine']['gpus'] if 'cuda' in of['device'] else [
+            of['machine']['cpu']]
+        parts += [
+            f'`{path.stem}`: {of["config"]}, {of["batch_size"]} images of '
+            f'{of["image_size"][0]} x {of["image_size"][1]} px, {of["clock"]}, '
+            f'{machine[0]}{_options(of.get("command", ""))}; tokens leave after the '
+            f'layers {", ".join(map(str, arms[0]["drop_indices"]))}, by '
+            f'{arms[0]["metric"]}.',
+            markdown_table(
+                ['drop ratio', 'patch tokens', 'GMACs', 'images/s',
+                 'speed, ratio (quartiles)'],
+                [[
+                    f'{arm["drop_ratio"]:g}',
+                    ' → '.join(map(str, arm['tokens'])),
+                    f'{arm["macs"] / 1e9:.2f}',
+                    f'{arm["images_per_second"]["median"]:,.1f}',
+                    '{median:.2f} ({q1:.2f} to {q3:.2f})'.format(
+                        **arm['speed_ratio']),
+                ] for arm in arms])]
+    return '\n\n'.join(parts)
+
+
 def _probes(files: list[Path]) -> str:
     shards = {path.stem: read_json(path) for path in files}
     probes = list(dict.fromkeys(
@@ -146,9 +174,13 @@ def _consistency(files: list[Path]) -> str:
     parts = []
     for path in files:
         of = read_json(path)
-        columns = {Path(of['model']['config']).stem: of['model']['numbers']}
+        compared = [of[side] for side in ('model', 'versus') if side in of]
+        # The hashes tell checkpoints of one config apart.
+        columns = {
+            f'{Path(one["config"]).stem} `{one["checkpoint"]["hash"]}`': one['numbers']
+            for one in compared
+        }
         if 'versus' in of:
-            columns[Path(of['versus']['config']).stem] = of['versus']['numbers']
             columns['ratio'] = {
                 name: kinds['ratio'] for name, kinds in of['paired'].items()}
         rows = [[
@@ -183,6 +215,8 @@ def _dense(files: list[Path]) -> str:
 _SECTIONS: tuple[tuple[str, str, Callable[[list[Path]], str]], ...] = (
     ('Probes', 'probes', _probes),
     ('Throughput', 'throughput', _throughput),
+    ('Largest stable learning rate', 'stability', stability_tables),
+    ('Inference with dropped tokens', 'inference', _inference),
     ('Consistency of predictions', 'consistency', _consistency),
     ('Detection and segmentation', 'dense', _dense),
 )

@@ -189,6 +189,9 @@ def training_config(
     schedule = dict(
         type='mmeffmae.StableScheduleHook', warmup=warmup, cooldown=cooldown)
     config.custom_hooks = [*_hooks(config, monitors=False), schedule]
+    for name in [*config.default_hooks]:
+        if _is_monitor(config.default_hooks[name]):
+            del config.default_hooks[name]
     config.param_scheduler = None
     config.train_cfg = dict(by_epoch=False, max_iters=max_iters)
     for name in ('val_cfg', 'val_dataloader', 'val_evaluator'):
@@ -207,8 +210,12 @@ def _hooks(config: Config, monitors: bool) -> list:
     """The custom hooks that only watch, or all others."""
     return [
         hook for hook in config.get('custom_hooks') or []
-        if (hook['type'].split('.')[-1] in _MONITORS) == monitors
+        if _is_monitor(hook) == monitors
     ]
+
+
+def _is_monitor(hook: Mapping[str, Any]) -> bool:
+    return hook['type'].split('.')[-1] in _MONITORS
 
 
 def _settings_hash(config: Config, **others: Any) -> str:

@@ -108,6 +108,8 @@ def _ratio(times: list[float], reference: list[float]) -> str:
     if interval is None:
         return f'{text} (one seed)'
     low, high = interval
+    if math.isinf(low):
+        return '– (never)'
     note = ', not resolved' if low <= 1 <= high else ''
     return f'{text} ({low:.2f} to {"∞" if math.isinf(high) else f"{high:.2f}"}{note})'
 

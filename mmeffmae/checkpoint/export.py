@@ -4,7 +4,8 @@
 The exported file holds plain tensors under ``backbone.`` and mmpretrain's own
 names, on a square position grid, and loads into
 ``mmpretrain.VisionTransformer`` in mmpretrain, mmdet and mmseg without this
-package.
+package. Encoders that those packages lack (``UMSwin``, ``UMPVT``) load into
+themselves.
 
 An encoder that is not a plain vision transformer takes part through two
 methods, both optional:
@@ -64,6 +65,7 @@ class ExportResult:
         report: Load report of the stock backbone.
         embed_dims: Width of the encoder.
         num_layers: Depth of the encoder.
+        widths: Of the maps of a pyramid encoder; empty for a plain one.
         feature_error: Largest difference of the last feature map between the
             encoder and the stock backbone, relative to the largest feature.
             It is 0 up to rounding unless the position grid was resized.
@@ -76,6 +78,7 @@ class ExportResult:
     embed_dims: int
     num_layers: int
     feature_error: float
+    widths: tuple[int, ...] = ()
 
     def summary(self) -> str:
         """Where the file is and how well it was checked, in two lines."""
@@ -95,7 +98,7 @@ class ExportResult:
         """Stock configs that use the file, see :mod:`.snippets`."""
         return config_snippets(
             self.path.resolve(), self.backbone, self.meta, self.embed_dims,
-            self.num_layers)
+            self.num_layers, self.widths)
 
 
 def export_backbone(checkpoint: str | os.PathLike,
@@ -158,7 +161,7 @@ def export_backbone(checkpoint: str | os.PathLike,
         f'{path.stem}_backbone.pth')
     _write(target, tensors, meta)
     return ExportResult(target, backbone, meta, report, stock.embed_dims,
-                        stock.num_layers, error)
+                        stock.num_layers, error, getattr(stock, 'widths', ()))
 
 
 def _load_into_stock(stock: nn.Module, tensors: Mapping[str, Tensor],
@@ -254,6 +257,18 @@ def stock_config(encoder: nn.Module) -> dict[str, Any]:
             f'{type(encoder).__name__} is no VisionTransformer, so it cannot '
             'be exported to a stock backbone: give it the methods '
             'exportable_as and export_state_dict')
+    return plain_vit_config(encoder)
+
+
+def plain_vit_config(encoder: VisionTransformer) -> dict[str, Any]:
+    """Config of the stock vision transformer of an encoder's sizes.
+
+    Args:
+        encoder: Its stem must be a single convolution.
+
+    Raises:
+        CheckpointError: It is not.
+    """
     projection = getattr(encoder.patch_embed, 'projection', None)
     if not isinstance(projection, nn.Conv2d):
         raise CheckpointError(
@@ -272,6 +287,9 @@ def stock_config(encoder: nn.Module) -> dict[str, Any]:
         config['final_norm'] = False
     if not encoder.with_cls_token:
         config['with_cls_token'] = False
+    if hasattr(encoder.layers[0].attn.gamma1, 'weight'):
+        # The value is loaded; any that is not 0 makes the parameters.
+        config['layer_scale_init_value'] = 1e-5
     return config
 
 
@@ -311,6 +329,8 @@ def _on_square_grid(
     side = round((source[0] * source[1])**.5)
     table = tensors['pos_embed']
     extra = table.shape[1] - source[0] * source[1]
+    if extra not in (0, 1):  # of tokens, not of patches: its class resizes it
+        return backbone, tensors
     table = resize_table(table, source, (side, side), extra)
     height, width = _pair(backbone['patch_size'])
     size = _plain_size((side * height, side * width))

@@ -8,9 +8,10 @@ beside the weights: logged scalars, which are numpy arrays in
 nothing else is; a file that needs more is an error, never a reason to
 unpickle it freely.
 """
+import argparse
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -56,8 +57,10 @@ def safe_globals() -> list[Callable | tuple[Callable, str]]:
     """
     reconstruct: Callable = np.asarray(0).__reduce__()[0]  # type: ignore
     scalar: Callable = np.float64(0).__reduce__()[0]  # type: ignore
+    # Namespaces, which hold the options of a run, are in the files of the
+    # original MAE, DeiT and timm.
     allowed: list[Any] = [
-        HistoryBuffer, np.ndarray, np.dtype,
+        HistoryBuffer, np.ndarray, np.dtype, argparse.Namespace,
         (_history_statistic, 'builtins.getattr')
     ]
     allowed += [type(np.dtype(code)) for code in _NUMPY_DTYPES]
@@ -88,12 +91,15 @@ def load_checkpoint_safely(path: str | os.PathLike,
     """Load a checkpoint file; nothing in the file can run code.
 
     Args:
-        path: A local file written by :func:`torch.save`.
+        path: A local file written by :func:`torch.save`, or a
+            ``.safetensors`` file.
         map_location: As in :func:`torch.load`.
 
     Returns:
         dict: The checkpoint: a bare state dict, or a dict with
-        ``state_dict`` and ``meta``.
+        ``state_dict`` and, if the file is ours, ``meta``. Weights under
+        ``model``, where other libraries keep them, are moved to
+        ``state_dict``.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -104,6 +110,8 @@ def load_checkpoint_safely(path: str | os.PathLike,
     if not file.is_file():
         raise FileNotFoundError(
             f'checkpoint {file} is not a file: {_beside(file)}')
+    if file.suffix == '.safetensors':
+        return dict(state_dict=_load_safetensors(file, map_location))
     try:
         with torch.serialization.safe_globals(safe_globals()):
             checkpoint = torch.load(
@@ -116,7 +124,27 @@ def load_checkpoint_safely(path: str | os.PathLike,
             f'checkpoint {file} holds a {type(checkpoint).__name__}, not a '
             'dict of weights: give a file saved by training or by '
             'tools/export_backbone.py')
+    if 'state_dict' not in checkpoint and isinstance(
+            checkpoint.get('model'), Mapping):
+        checkpoint['state_dict'] = checkpoint.pop('model')
     return checkpoint
+
+
+def _load_safetensors(file: Path, map_location: Any) -> dict[str, torch.Tensor]:
+    try:
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+    except ImportError as error:
+        raise CheckpointError(
+            f'checkpoint {file} needs the package safetensors: install '
+            'mmeffmae[interop]') from error
+    try:
+        tensors = load_file(file)
+    except SafetensorError as error:
+        raise _explain(file, error) from error
+    if isinstance(map_location, (str, torch.device)):
+        return {key: value.to(map_location) for key, value in tensors.items()}
+    return tensors
 
 
 def _explain(file: Path, error: Exception) -> CheckpointError:

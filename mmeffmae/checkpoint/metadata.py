@@ -154,10 +154,13 @@ def checkpoint_grid(
         checkpoint: An exported backbone or a training checkpoint.
 
     Returns:
-        tuple | None: ``(rows, cols)`` in patches.
+        tuple | None: ``(rows, cols)`` in patches; None also if the encoder has
+        no table.
     """
     meta = checkpoint.get('meta') or {}
     if 'grid' in meta:
+        if meta['grid'] is None:  # an encoder without a table
+            return None
         rows, cols = meta['grid']
         return int(rows), int(cols)
     backbone = (checkpoint_config(checkpoint).get('model') or {}).get(

@@ -8,7 +8,8 @@ of an encoder's keys is an error, except for keys that are allowed by name.
 An encoder may declare keys that its output form adds or drops with a method
 ``optional_keys() -> {'missing': [...], 'unexpected': [...]}`` of patterns
 (:mod:`fnmatch`). :func:`optional_keys` knows those of mmpretrain's
-``VisionTransformer``.
+``VisionTransformer``. One that also takes the names of other libraries has a
+method ``to_own_names(tensors) -> tensors``.
 """
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -130,6 +131,9 @@ def optional_keys(module: nn.Module) -> dict[str, list[str]]:
         target.append('ln2.*')
     if not getattr(module, 'with_cls_token', True):
         unexpected.append('cls_token')
+    # What stands for hidden patches in pre-training alone.
+    has_token = getattr(module, 'mask_token', None) is not None
+    (missing if has_token else unexpected).append('mask_token')
     return dict(missing=missing, unexpected=unexpected)
 
 
@@ -153,6 +157,8 @@ def select_prefix(state_dict: Mapping[str, Tensor], prefix: str,
         key[len(prefix):]: value
         for key, value in state_dict.items() if key.startswith(prefix)
     }
+    if hasattr(module, 'to_own_names'):
+        chosen = module.to_own_names(chosen)
     names = set(module.state_dict())
     if names & set(chosen):
         return chosen
@@ -251,11 +257,14 @@ def compare(module: nn.Module,
         LoadReport: The comparison.
 
     Raises:
-        CheckpointError: A position table cannot be resized.
+        CheckpointError: A position table cannot be resized, or layers that
+            differ cannot be tied.
     """
     own = {key: tuple(value.shape) for key, value in module.state_dict().items()}
     try:
         ready = expected_tensors(module, tensors, source_grid)
+    except CheckpointError as error:
+        raise CheckpointError(f'{source}: {error}') from error
     except (RuntimeError, ValueError, AssertionError) as error:
         raise CheckpointError(
             f'{source}: the position table of '
@@ -272,7 +281,7 @@ def compare(module: nn.Module,
             continue
         if tuple(ready[key].shape) != shape:
             groups['mismatched'].append(key)
-        elif ready[key] is tensors.get(key):
+        elif ready[key] is tensors.get(key, ready[key]):  # or renamed
             groups['loaded'].append(key)
             continue
         else:

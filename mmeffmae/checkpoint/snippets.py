@@ -1,11 +1,11 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
 """Configs of the stock packages that use an exported backbone.
 
-Each snippet is the text of a config with a complete model; none of them
-names this package.
+Each snippet is the text of a config with a complete model. Only those of
+encoders that the stock packages lack name this package.
 """
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 _IMPORTS = """custom_imports = dict(
@@ -55,8 +55,7 @@ default_scope = 'mmdet'
         pad_size_divisor={divisor}),
     backbone={backbone},
     neck=[
-        {pyramid},
-        dict(
+        {pyramid}dict(
             type='FPN',
             in_channels={widths},
             out_channels=256,
@@ -87,8 +86,7 @@ default_scope = 'mmseg'
         size=(512, 512),
         pad_val=0,
         seg_pad_val=255),
-    backbone={backbone},
-    neck={pyramid},
+    backbone={backbone},{neck}
     decode_head=dict(
         type='UPerHead',
         in_channels={widths},
@@ -104,7 +102,8 @@ default_scope = 'mmseg'
 
 def config_snippets(path: str | os.PathLike,
                     backbone: Mapping[str, Any], meta: Mapping[str, Any],
-                    embed_dims: int, num_layers: int) -> dict[str, str]:
+                    embed_dims: int, num_layers: int,
+                    widths: Sequence[int] = ()) -> dict[str, str]:
     """Config texts that use an exported backbone.
 
     Args:
@@ -114,6 +113,8 @@ def config_snippets(path: str | os.PathLike,
             ``patch_size``.
         embed_dims: Width of the encoder.
         num_layers: Depth of the encoder.
+        widths: Of the maps of a pyramid encoder, from stride
+            ``patch_size / 4`` on; empty for a plain one.
 
     Returns:
         dict: ``'mmpretrain'``, ``'mmdet'`` and ``'mmseg'``. Encoders of fewer
@@ -126,31 +127,33 @@ def config_snippets(path: str | os.PathLike,
         std=meta['std'],
         to_rgb=meta['channel_order'] == 'rgb',
         width=embed_dims)
+    # Pyramids have a norm for each output.
+    plain: dict[str, Any] = {} if widths else dict(final_norm=False)
     averaged = _backbone(
-        checkpoint, backbone, out_type='avg_featmap', final_norm=False)
+        checkpoint, backbone, out_type='avg_featmap', **plain)
     snippets = dict(
         mmpretrain=_MMPRETRAIN.format(backbone=averaged, **values))
     side = meta['patch_size']
     if num_layers < 4 or not isinstance(side, int):
         return snippets
-    last_layers = [num_layers * part // 4 - 1 for part in (1, 2, 3, 4)]
+    out_indices = list(range(len(widths))) or [
+        num_layers * part // 4 - 1 for part in (1, 2, 3, 4)]
     maps = _backbone(
-        checkpoint,
-        backbone,
-        out_type='featmap',
-        out_indices=last_layers,
-        final_norm=False)
+        checkpoint, backbone, out_type='featmap', out_indices=out_indices, **plain)
+    pyramid = '' if widths else _PYRAMID.format(width=embed_dims)
     values.update(
         backbone=maps,
-        pyramid=_PYRAMID.format(width=embed_dims),
-        widths=[embed_dims] * 4,
-        imports=_IMPORTS.format(modules=['mmpretrain.models', 'mmseg.models']),
+        pyramid=pyramid and pyramid + ',\n        ',
+        widths=list(widths) or [embed_dims] * 4,
+        imports='' if widths else _IMPORTS.format(
+            modules=['mmpretrain.models', 'mmseg.models']),
         divisor=2 * side,
         strides=[_stride(side * scale / 4) for scale in (1, 2, 4, 8, 16)])
     snippets['mmdet'] = _MMDET.format(**values)
+    neck = pyramid.replace('\n    ', '\n')
     values.update(
-        imports=_IMPORTS.format(modules=['mmpretrain.models']),
-        pyramid=values['pyramid'].replace('\n    ', '\n'))
+        imports='' if widths else _IMPORTS.format(modules=['mmpretrain.models']),
+        neck=neck and f'\n    neck={neck},')
     snippets['mmseg'] = _MMSEG.format(**values)
     return snippets
 

@@ -5,7 +5,13 @@ from os.path import expanduser
 from typing import Any
 
 from mmengine.dataset import BaseDataset
-from mmengine.fileio import get_file_backend, isdir, join_path
+from mmengine.fileio import (
+    exists,
+    get_file_backend,
+    isdir,
+    join_path,
+    list_from_file,
+)
 
 from mmeffmae.registry import DATASETS
 
@@ -56,6 +62,24 @@ def find_images(folder: str, owner: str,
     return images
 
 
+def read_list(file: str, owner: str) -> list[str]:
+    """Names of images in a list, one a line.
+
+    Args:
+        file: Local path or URI.
+        owner: Who asks, for the messages.
+
+    Raises:
+        FileNotFoundError: The list does not exist or is empty.
+    """
+    names = list_from_file(file) if exists(file) else []
+    if not any(names):
+        raise FileNotFoundError(
+            f'list {file!r} does not exist or is empty ({owner}): write it '
+            'with tools/data/subset_list.py')
+    return [name for name in names if name]
+
+
 @DATASETS.register_module()
 class UnlabelledImages(SkipUnreadable, BaseDataset):
     """All images in a folder and its sub-folders; ``data_root`` is enough.
@@ -68,10 +92,13 @@ class UnlabelledImages(SkipUnreadable, BaseDataset):
         data_prefix: Sub-folder of ``data_root`` to read.
         extensions: Endings of image files, in lower case.
         max_unreadable: Largest tolerated share of unreadable images.
-        **kwargs: Other arguments of ``mmengine.dataset.BaseDataset``.
+        **kwargs: Other arguments of ``mmengine.dataset.BaseDataset``. An
+            ``ann_file`` names the images to read, one a line, relative to
+            the sub-folder; ``tools/data/subset_list.py`` writes such lists.
 
     Raises:
-        FileNotFoundError: The folder does not exist or holds no image.
+        FileNotFoundError: The folder or the list does not exist or holds no
+            image.
     """
 
     def __init__(self, data_root: str, data_prefix: str = '',
@@ -83,6 +110,7 @@ class UnlabelledImages(SkipUnreadable, BaseDataset):
 
     def load_data_list(self) -> list[dict]:
         """One dict with ``img_path`` for each image."""
-        folder = self.data_prefix['img_path']
-        return [dict(img_path=join_path(folder, name)) for name in
-                find_images(folder, type(self).__name__, self.extensions)]
+        folder, owner = self.data_prefix['img_path'], type(self).__name__
+        names = (read_list(self.ann_file, owner) if self.ann_file else
+                 find_images(folder, owner, self.extensions))
+        return [dict(img_path=join_path(folder, name)) for name in names]

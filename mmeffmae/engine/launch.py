@@ -12,6 +12,8 @@ from mmengine.device import get_device
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner, find_latest_checkpoint
 
+from mmeffmae.checkpoint.loading import CheckpointError, load_checkpoint_safely
+
 _TRAINING_FIELDS = ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper')
 _TESTING_FIELDS = ('model', 'test_dataloader', 'test_cfg', 'test_evaluator')
 _AMP_READY = ('OptimWrapper', 'AmpOptimWrapper', 'BFloat16OptimWrapper',
@@ -88,6 +90,25 @@ def set_resume(cfg: Config, resume: str | None) -> None:
             cfg.load_from = None
     elif resume is not None:
         cfg.resume, cfg.load_from = True, resume
+
+
+def set_init(cfg: Config, path: str) -> None:
+    """Merge ``--init``: the file that ``model.backbone`` starts from.
+
+    Raises:
+        ConfigError: The file cannot be used, or the model has no backbone.
+    """
+    if 'backbone' not in cfg.model:
+        raise ConfigError(f'--init {path}: the config has no model.backbone')
+    try:
+        content = load_checkpoint_safely(path)
+    except (CheckpointError, FileNotFoundError) as error:
+        raise ConfigError(f'--init: {error}') from error
+    keys = content.get('state_dict', content)
+    nested = any(key.startswith('backbone.') for key in keys)
+    cfg.model.backbone.init_cfg = dict(
+        type='Pretrained', checkpoint=path,
+        prefix='backbone.' if nested else None)
 
 
 def use_amp(cfg: Config) -> None:

@@ -46,14 +46,7 @@ def count_macs(
     Returns:
         Of the parts that the model has, and ``total``.
     """
-    # Torch counts no fused attention of the CPU; its unfused form is equal.
-    with FlopCounterMode(display=False) as counter, torch.no_grad(), \
-            sdpa_kernel(SDPBackend.MATH):
-        model(images, data_samples, mode='loss')
-    flops = {
-        name: sum(of_module.values())
-        for name, of_module in counter.get_flop_counts().items()
-    }
+    flops = _flops(lambda: model(images, data_samples, mode='loss'))
     root = type(model).__name__
     counts = {
         part: flops.get(f'{root}.{place}', 0)
@@ -62,6 +55,27 @@ def count_macs(
     }
     counts['total'] = flops['Global']
     return {part: count // (2 * len(images)) for part, count in counts.items()}
+
+
+def count_forward_macs(module: nn.Module, images: Tensor) -> int:
+    """Multiply-adds of ``module(images)``, of one image.
+
+    Args:
+        module: Such as an encoder.
+        images: ``(B, C, H, W)``, on its device.
+    """
+    return _flops(lambda: module(images))['Global'] // (2 * len(images))
+
+
+def _flops(compute: Callable[[], object]) -> dict[str, int]:
+    # Torch counts no fused attention of the CPU; its unfused form is equal.
+    with FlopCounterMode(display=False) as counter, torch.no_grad(), \
+            sdpa_kernel(SDPBackend.MATH):
+        compute()
+    return {
+        name: sum(of_module.values())
+        for name, of_module in counter.get_flop_counts().items()
+    }
 
 
 def saved_bytes(model: nn.Module, compute: Callable[[], Tensor]) -> int:

@@ -121,17 +121,8 @@ def _optim_wrapper(schedule: FinetuneSchedule) -> dict:
             lr=schedule.lr,
             betas=(0.9, 0.999),
             weight_decay=schedule.weight_decay),
-        constructor='mmpretrain.LearningRateDecayOptimWrapperConstructor',
-        paramwise_cfg=dict(
-            layer_decay_rate=schedule.layer_decay,
-            norm_decay_mult=0.0,
-            bias_decay_mult=0.0,
-            flat_decay_mult=0.0,
-            custom_keys={
-                name: dict(decay_mult=0.0)
-                for name in ('cls_token', 'pos_embed', 'mask_token',
-                             'relative_position_bias_table')
-            }))
+        constructor='mmeffmae.LayerDecayOptimWrapperConstructor',
+        paramwise_cfg=dict(layer_decay_rate=schedule.layer_decay))
 
 
 def _param_scheduler(schedule: FinetuneSchedule) -> list[dict]:
@@ -223,8 +214,8 @@ def finetune_accuracy(
         Top-1 accuracy in percent.
 
     Raises:
-        ValueError: mmengine trains on another device.
-        NotImplementedError: The encoder has no ``get_layer_depth``.
+        ValueError: mmengine trains on another device, or the encoder has no
+            ``get_layer_depth``.
         FloatingPointError: The loss is not finite.
     """
     if torch.device(device).type != torch.device(get_device()).type:

@@ -2,10 +2,11 @@
 """Training steps of several arms, timed in turns.
 
 The timed step is the one of training: draw the masks, forward, loss,
-backward, optimizer. Images are random and already on the device; no data is
-loaded, no hook runs, nothing is accumulated. On the CPU the clock is the
-process time of one thread, which a busy machine stretches little; on a GPU
-it is the wall clock, synchronised.
+backward, optimizer, and the updates of a momentum teacher and of
+decorrelation where a config has them. Images are random and already on the
+device; no data is loaded, no other hook runs, nothing is accumulated. On the
+CPU the clock is the process time of one thread, which a busy machine
+stretches little; on a GPU it is the wall clock, synchronised.
 """
 import copy
 import gc
@@ -23,6 +24,7 @@ from torch import Tensor, nn
 
 from mmeffmae.engine.launch import use_amp
 from mmeffmae.engine.lr_scaling import scale_lr
+from mmeffmae.registry import HOOKS
 
 from .building import build_model
 from .cost import count_macs, count_parameters, saved_bytes
@@ -58,6 +60,8 @@ class Arm:
             losses = self.model(self.images, self.data_samples, mode='loss')
             loss = self.model.parse_losses(losses)[0]
         self.optim_wrapper.update_params(loss)
+        if hasattr(self.model, 'update_teacher'):
+            self.model.update_teacher(0.)
         return loss.detach()
 
 
@@ -98,8 +102,10 @@ def build_arm(
         image_size=list(size),
         views=model.draw_plan(images[:1]).num_views if _draws(model) else 1,
         parameters=count_parameters(model),
-        macs=count_macs(model, images[:1], samples and samples[:1]),
-        saved_bytes=saved_bytes(model, arm.loss))
+        macs=count_macs(model, images[:1], samples and samples[:1]))
+    # After the count of an image: the work on weights is one of a step.
+    _decorrelate(config, model, arm.optim_wrapper)
+    arm.counts['saved_bytes'] = saved_bytes(model, arm.loss)
     for _ in range(warmup):
         arm.step()
     if on_gpu:
@@ -131,6 +137,14 @@ def _optimizer(
     if amp:
         use_amp(config)
     return build_optim_wrapper(model, config.optim_wrapper)
+
+
+def _decorrelate(
+    config: Config, model: nn.Module, optim_wrapper: OptimWrapper
+) -> None:
+    for settings in config.get('custom_hooks') or []:
+        if settings['type'].split('.')[-1] == 'DecorrelationHook':
+            HOOKS.build(settings).attach(model, optim_wrapper)
 
 
 def clock(device: torch.device) -> Callable[[], float]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from mmengine.structures import BaseDataElement
 from mmengine.visualization import Visualizer
-from PIL import Image
+from PIL import Image, ImageOps
 
 
 def draw_prediction(visualizer: Visualizer, sample: BaseDataElement,
@@ -16,20 +16,27 @@ def draw_prediction(visualizer: Visualizer, sample: BaseDataElement,
     """Draw one image: ground truth to the left, prediction to the right.
 
     Args:
-        visualizer: mmdet's or mmseg's, with ``dataset_meta`` set.
+        visualizer: mmdet's or mmseg's, with ``dataset_meta`` set, or
+            mmpretrain's, which writes into one picture.
         sample: With ``img_path``, predictions, and ground truth if there is
             any, in the pixels of that file.
-        **options: Of the visualizer's ``add_datasample``.
+        **options: Of the visualizer's ``add_datasample`` or
+            ``visualize_cls``.
 
     Returns:
         An RGB picture ``(H, W, 3)``, uint8.
     """
-    image = np.asarray(Image.open(sample.img_path).convert('RGB'))
+    with Image.open(sample.img_path) as file:
+        # Turned as the stack's loader turns it.
+        image = np.asarray(ImageOps.exif_transpose(file).convert('RGB'))
     with TemporaryDirectory() as folder:
-        file = Path(folder, 'drawn.png')
-        visualizer.add_datasample(
-            file.stem, image, sample, out_file=str(file), **options)
-        return np.asarray(Image.open(file).convert('RGB'))
+        drawn = Path(folder, 'drawn.png')
+        if hasattr(visualizer, 'visualize_cls'):
+            visualizer.visualize_cls(image, sample, out_file=str(drawn), **options)
+        else:
+            visualizer.add_datasample(
+                drawn.stem, image, sample, out_file=str(drawn), **options)
+        return np.asarray(Image.open(drawn).convert('RGB'))
 
 
 def stack_pictures(pictures: Sequence[np.ndarray],

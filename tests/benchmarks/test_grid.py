@@ -22,7 +22,8 @@ CONFIG = """
 default_scope = 'mmpretrain'
 default_hooks = dict(
     randomness=dict(type='mmeffmae.KeyedRandomnessHook'),
-    checkpoint=dict(type='mmeffmae.SafeCheckpointHook'))
+    checkpoint=dict(type='mmeffmae.SafeCheckpointHook'),
+    reconstruction=dict(type='mmeffmae.ReconstructionHook'))
 model = dict(
     type='mmeffmae.MaskedAutoencoder',
     backbone=dict(

@@ -163,10 +163,20 @@ def test_every_kind_of_file_is_drawn(tmp_path):
                 name='step', images_per_second=spread, views_per_second=spread,
                 saved_bytes=2**22, parameters=parts, macs=dict(total=5e9),
                 ratio_to_peer=dict(step_seconds=spread, saved_bytes=4.0))]),
+        inference=dict(
+            config='vit', batch_size=8, clock='CPU time', device='cpu',
+            image_size=[224, 224], machine=dict(cpu='a test', gpus=[]),
+            arms=[dict(
+                drop_ratio=.4, drop_indices=[2, 5, 8], metric='redundancy',
+                tokens=[196, 117, 70, 42], macs=9.33e9, images_per_second=spread,
+                speed_ratio=spread)]),
         consistency=dict(
             photographs=500, split='final', partitions=8, parts=4,
-            model=dict(config='a/emae.py', numbers=dict(mad=half)),
-            versus=dict(config='a/mae.py', numbers=dict(mad=number)),
+            # One config, trained twice.
+            model=dict(config='a/emae.py', checkpoint=dict(hash='1a'),
+                       numbers=dict(mad=half)),
+            versus=dict(config='a/emae.py', checkpoint=dict(hash='2b'),
+                        numbers=dict(mad=number)),
             paired=dict(mad=dict(ratio=number))),
         dense=dict(data='mini', config='c/htc.py', init='pretrained', seed=1,
                    iterations=1200, values={'box AP': 12.34}))
@@ -177,6 +187,8 @@ def test_every_kind_of_file_is_drawn(tmp_path):
                             ['trained', '4', 'final', '48.5', '57.7']]
     assert table['step'] == [['2.00 (1.50 to 2.50)', '2.0', '2.0', '4 (4.00)',
                               '3.0', '5.00']]
+    assert table['0.4'] == [['196 → 117 → 70 → 42', '9.33', '2.0',
+                             '2.00 (1.50 to 2.50)']]
     assert table['mad'] == [['0.2500 (0.2000 to 0.3000)',
                              '0.5000 (0.4000 to 0.6000)',
                              '0.5000 (0.4000 to 0.6000)']]

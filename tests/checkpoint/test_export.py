@@ -102,7 +102,7 @@ def test_a_non_square_grid_becomes_square(make_checkpoint):
     (dict(type='mmeffmae.NoSuchViT'), r'NoSuchViT.*cannot be built'),
     (dict(type='mmpretrain.SwinTransformer', img_size=None),
      r'cannot be built'),
-    (dict(layer_scale_init_value=0.1), r'has weights that the stock'),
+    (dict(pre_norm=True), r'has weights that the stock'),
 ])
 def test_what_does_not_fit_is_refused(make_checkpoint, part, message):
     scale = part.get('layer_scale_init_value')

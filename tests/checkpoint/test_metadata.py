@@ -62,6 +62,8 @@ def test_differences_show_both_sides():
                 mean=[0, 0, 0], std=[1, 1, 1], to_rgb=False))).pretty_text
     checkpoint = dict(meta=dict(cfg=text))
     assert checkpoint_grid(checkpoint) == (4, 8)
+    without_table = dict(meta=dict(cfg=text, grid=None))  # an export of UMSwin
+    assert checkpoint_grid(without_table) is None
     theirs = checkpoint_preprocessing(checkpoint)
     ours = dict(theirs, mean=[0., 0., 9.], channel_order='rgb')
     assert preprocessing_differences(theirs, ours) == [

@@ -1,10 +1,15 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
 """Fine-tuning of a tiny encoder by mmengine's runner."""
 import copy
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import MODELS
 from mmpretrain.datasets import BaseDataset
 from mmpretrain.models import SelfSupDataPreprocessor
 
@@ -16,6 +21,7 @@ from mmeffmae.evaluation.finetune import (
 )
 from mmeffmae.models import MaskedViT
 
+VIT = dict(embed_dims=32, num_layers=2, num_heads=2, feedforward_channels=64)
 PIPELINE = [
     dict(type='mmeffmae.SeedSample'),
     dict(type='mmpretrain.RandomFlip', prob=0.5),
@@ -45,9 +51,7 @@ class Stripes(BaseDataset):
 @pytest.fixture(scope='module')
 def task():
     torch.manual_seed(0)
-    backbone = MaskedViT(
-        dict(embed_dims=32, num_layers=2, num_heads=2, feedforward_channels=64),
-        img_size=16, patch_size=4)
+    backbone = MaskedViT(VIT, img_size=16, patch_size=4)
     backbone.init_weights()
     backbone.freeze_pos_embed()
     preprocessor = SelfSupDataPreprocessor([90.0] * 3, [45.0] * 3)
@@ -82,8 +86,7 @@ def test_layers_have_their_learning_rates(task, tmp_path):
     runner = build_runner(
         classifier, task.augmented, task.query, SCHEDULE, tmp_path)
     wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
-    groups = {group['param_name']: group
-              for group in wrapper.optimizer.param_groups}
+    groups = groups_by_name(classifier, wrapper)
     assert len(groups) == len(list(classifier.parameters()))
     rates = {
         'backbone.patch_embed.projection.weight': 1 / 8,
@@ -99,6 +102,55 @@ def test_layers_have_their_learning_rates(task, tmp_path):
     for name in ('backbone.pos_embed', 'backbone.cls_token', 'head.fc.bias',
                  'backbone.layers.0.ln1.weight'):
         assert groups[name]['weight_decay'] == 0, name
+
+
+def groups_by_name(model, wrapper):
+    groups = {id(p): g for g in wrapper.param_groups for p in g['params']}
+    return {name: groups[id(p)] for name, p in model.named_parameters()}
+
+
+@pytest.mark.parametrize('encoder', [
+    dict(type='mmeffmae.MaskedViT', patch_size=8, stem=dict(type='mmeffmae.ConvStem'),
+         ffn=dict(type='mmeffmae.ConvFFN'), share_attn=1, arch=VIT),
+    dict(type='mmeffmae.UMSwin', patch_size=4, arch=dict(
+        embed_dims=4, depths=[1] * 4, num_heads=[1] * 4, position_dims=4)),
+    dict(type='mmeffmae.UMPVT', patch_size=4, arch=dict(
+        embed_dims=[4, 8, 16, 32], depths=[1] * 4, num_heads=[1] * 4,
+        mlp_ratios=[2] * 4, sr_ratios=[8, 4, 2, 1]))],
+    ids=['clmae', 'um_swin', 'um_pvt'])
+def test_every_encoder_is_finetuned_with_layer_decay(encoder, task, tmp_path):
+    torch.manual_seed(0)
+    backbone = MODELS.build(dict(encoder, img_size=16))
+    backbone.init_weights()
+    backbone.freeze_pos_embed()
+    classifier = build_classifier(backbone, task.preprocessor, 2, 32, 0.1)
+    start = copy.deepcopy(classifier.state_dict())
+    schedule = replace(SCHEDULE, views=32)
+    runner = build_runner(
+        classifier, task.augmented, task.query, schedule, tmp_path)
+    runner.train()
+    assert all(not torch.equal(start[name], parameter)
+               for name, parameter in classifier.named_parameters())
+    groups = groups_by_name(classifier, runner.optim_wrapper)
+    layers = backbone.num_layers
+    first = next(n for n in groups if n.startswith('backbone.patch_embed.'))
+    assert groups[first]['initial_lr'] == pytest.approx(4e-3 / 2**(layers + 1))
+    assert groups['head.fc.weight']['initial_lr'] == pytest.approx(4e-3)
+
+
+def test_the_finetuning_schedule_of_configs_has_the_rates_of_its_rule():
+    path = 'configs/_base_/schedules/finetune_adamw.py'
+    cfg = Config.fromfile(Path(__file__).parents[2] / path)
+    model = torch.nn.Module()
+    model.backbone = MaskedViT(VIT, img_size=16, patch_size=4)
+    groups = groups_by_name(model, build_optim_wrapper(model, cfg.optim_wrapper))
+    for name, rate, decay in (
+            ('cls_token', .75**3, 0), ('pos_embed', .75**3, 0),
+            ('layers.0.attn.qkv.weight', .75**2, .05),
+            ('layers.1.attn.qkv.bias', .75, 0), ('ln1.weight', 1, 0)):
+        group = groups[f'backbone.{name}']
+        assert group['lr'] == pytest.approx(1e-3 * rate), name
+        assert group['weight_decay'] == decay, name
 
 
 def test_the_control_has_no_layer_decay(task):

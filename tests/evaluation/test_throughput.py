@@ -170,6 +170,16 @@ def test_a_step_trains_with_the_rate_of_its_batch(config):
         time_arms([arm], 1, 1, device)
 
 
+def test_the_update_of_decorrelation_is_in_the_step(config):
+    config.custom_hooks = [dict(type='mmeffmae.DecorrelationHook', num_samples=8)]
+    plain = build_arm('mae', config, 4, torch.device('cpu')).counts['macs']
+    arm = build_arm('dbp', config, batch_size=4, device=torch.device('cpu'))
+    matrix = arm.model.backbone.layers[0].attn.qkv.decorrelation
+    before = matrix.clone()
+    arm.step()
+    assert not torch.equal(before, matrix) and arm.counts['macs'] == plain
+
+
 def with_model(config, settings):
     preprocessor = dict(type='mmpretrain.SelfSupDataPreprocessor')
     model = dict(settings, data_preprocessor=preprocessor)
@@ -248,3 +258,43 @@ def test_a_config_can_be_the_peer(folder, tool):
     result = json.loads(shard.read_text())
     assert result['peer'] == 'mae' and result['amp']
     assert [arm['name'] for arm in result['arms']] == ['emae', 'mae']
+
+
+def test_the_teacher_is_updated_in_the_timed_step(folder):
+    (folder / 'pcae.py').write_text("""
+_base_ = ['./mae.py']
+model = dict(
+    type='mmeffmae.PCAE',
+    head=dict(_delete_=True, type='mmeffmae.FeatureHead'),
+    masking=dict(type='mmeffmae.ComplementaryMasking'),
+    teacher=dict(momentum=.5, drop_indices=(0, 1)))
+""")
+    config = Config.fromfile(folder / 'pcae.py')
+    arm = build_arm('pcae', config, batch_size=2, device=torch.device('cpu'))
+    assert set(arm.counts['macs']) == {'encoder', 'decoder', 'teacher', 'total'}
+    # 12 patches, after the first layer 6; the embedding reads 12 as well.
+    assert arm.counts['macs']['teacher'] == 12 * 192 * 32 + sum(
+        transformer_macs(tokens, 32, 1, 64) for tokens in (12, 6))
+    before = arm.model.teacher.steps.item()
+    arm.step()
+    assert arm.model.teacher.steps == before + 1
+
+
+def test_inference_at_drop_ratios(folder, tool, capsys):
+    shard = folder / 'shard.json'
+    tool(folder / 'mae.py', '--drop-ratios', 0, .5, '--device', 'cpu',
+         '--batch-size', 2, '--rounds', 3, '--steps', 1, '--json', shard)
+    result = json.loads(shard.read_text())
+    assert result['kind'] == 'inference' and result['image_size'] == [32, 32]
+    plain, dropped = result['arms']
+    assert plain['tokens'] == [16, 16] and dropped['tokens'] == [16, 8]
+    macs = 16 * 192 * 32 + transformer_macs(17, 32, 1, 64)
+    assert plain['macs'] == macs + transformer_macs(17, 32, 1, 64)
+    assert dropped['macs'] == macs + transformer_macs(9, 32, 1, 64)
+    assert plain['speed_ratio']['median'] == 1
+    for arm in (plain, dropped):
+        assert arm['images_per_second']['median'] == pytest.approx(
+            2 / arm['step_seconds']['median'])
+    assert 'after layers [0] by redundancy' in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        tool(folder / 'mae.py', folder / 'emae.py', '--drop-ratios', 0)

@@ -1,9 +1,11 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
 """Every detector and segmentor config: one training step, then prediction."""
+import json
 import os
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +13,9 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
-from mmengine.registry import MODELS
+from mmengine.registry import MODELS, DefaultScope
 from PIL import Image
+from yapf.yapflib import yapf_api
 
 from mmeffmae.checkpoint import register_safe_loader
 from mmeffmae.checkpoint.export import export_backbone
@@ -24,35 +27,58 @@ pytest.importorskip('mmseg')
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted(
-    path for folder in ('htcpp', 'upernet')
+    path for folder in ('htcpp', 'mask_rcnn', 'upernet')
     for path in (ROOT / 'configs' / folder).glob('*.py'))
 WIDTH, SIDE = 32, 64
 ARCH = dict(embed_dims=WIDTH, num_layers=6, num_heads=2,
             feedforward_channels=WIDTH)
 
 
-@pytest.fixture(scope='module')
-def backbone(tmp_path_factory):
-    """An exported backbone, pre-trained at half of the detectors' size."""
-    folder = tmp_path_factory.mktemp('backbone')
-    cfg = Config(dict(
+def _pretraining(encoder):
+    """A config that pre-trains an encoder."""
+    pyramid = 'UM' in encoder['type']
+    neck = dict(decoder_embed_dim=16, decoder_depth=1, decoder_num_heads=2)
+    return Config(dict(
         default_scope='mmpretrain',
         model=dict(
             type='mmeffmae.MaskedAutoencoder',
-            backbone=dict(type='mmeffmae.MaskedViT', arch=ARCH,
-                          img_size=SIDE // 2, patch_size=8),
-            neck=dict(type='mmeffmae.MaskedDecoder', decoder_embed_dim=16,
-                      decoder_depth=1, decoder_num_heads=2),
+            backbone=encoder,
+            neck=dict(neck, type='mmeffmae.PixelShuffleDecoder' if pyramid else
+                      'mmeffmae.MaskedDecoder'),
             head=dict(type='mmeffmae.PixelHead'),
-            masking=dict(type='mmeffmae.RandomMasking'),
+            masking=dict(type='mmeffmae.UniformMasking', hidden_ratio=0.25)
+            if pyramid else dict(type='mmeffmae.RandomMasking'),
             data_preprocessor=dict(
                 type='mmpretrain.SelfSupDataPreprocessor', to_rgb=True,
                 mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]))))
-    model = MODELS.build(cfg.model)
-    model.init_weights()
-    torch.save(dict(state_dict=model.state_dict(),
-                    meta=dict(cfg=cfg.pretty_text)), folder / 'mae.pth')
-    return export_backbone(folder / 'mae.pth').path
+
+
+@pytest.fixture(scope='module')
+def pretrained(tmp_path_factory):
+    """A function: the file for a backbone, pre-trained at half of its size.
+
+    An export; of CLMAE's encoder, which has no stock form, the checkpoint.
+    """
+    files = {}
+
+    def function(backbone):
+        own = ('arch', 'patch_size', 'stem', 'ffn', 'share_attn')
+        encoder = {key: backbone[key] for key in own if key in backbone}
+        pyramid = 'UM' in backbone.type
+        encoder.update(type=backbone.type if pyramid else 'mmeffmae.MaskedViT',
+                       img_size=SIDE // 2)
+        key = repr(encoder)
+        if key not in files:
+            cfg = _pretraining(encoder)
+            model = MODELS.build(cfg.model)
+            model.init_weights()
+            file = tmp_path_factory.mktemp('backbone') / 'pretrained.pth'
+            torch.save(dict(state_dict=model.state_dict(),
+                            meta=dict(cfg=cfg.pretty_text)), file)
+            files[key] = file if 'stem' in encoder else export_backbone(file).path
+        return files[key]
+
+    return function
 
 
 @pytest.fixture(scope='module')
@@ -83,34 +109,111 @@ def camvid(tmp_path_factory):
     return root
 
 
+def _divided(value, by):
+    """Sizes in pixels, however nested."""
+    if isinstance(value, (list, tuple)):
+        return type(value)(_divided(item, by) for item in value)
+    return value // by if isinstance(value, int) else value
+
+
+def _shrink_pipeline(pipeline, by):
+    """Smaller images; without InstaBoost where its package is missing."""
+    for transform in list(pipeline):
+        if transform['type'] == 'InstaBoost' and not find_spec('instaboostfast'):
+            pipeline.remove(transform)
+        for key in ('scale', 'crop_size', 'size'):
+            if key in transform and transform['type'] != 'InstaBoost':
+                transform[key] = _divided(transform[key], by)
+        if transform['type'] == 'TestTimeAug':
+            for choice in transform['transforms']:
+                del choice[2:]  # two scales are enough
+                _shrink_pipeline(choice, by)
+
+
+def _on_mini(dataset, root, mini):
+    """Point a dataset of a COCO or ADE20K recipe at the mini scenes."""
+    while 'dataset' in dataset:
+        dataset = dataset.dataset
+    dataset.update(data_root=str(root), metainfo=mini.metainfo, indices=2)
+    for name in (('train2017', 'train'), ('val2017', 'val')):
+        for key in ('ann_file', 'data_prefix'):
+            if key in dataset and 'ann_file' in dataset:
+                text = repr(dataset[key]).replace(*name)
+                dataset[key] = eval(text)  # names only
+    if 'ann_file' not in dataset:
+        dataset.update(type='BaseSegDataset', reduce_zero_label=True)
+
+
+def _shrink_recipe(cfg, root, shrinkers):
+    """A recipe of a paper's size on mini scenes of 64 px, without float16."""
+    name = 'mini_instance_semantic' if 'roi_head' in cfg.model else 'mini_semantic'
+    mini = Config.fromfile(ROOT / f'configs/_base_/datasets/{name}.py')
+    root = root / Path(mini.data_root).name
+    by = 16 if 'roi_head' in cfg.model else 8
+    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
+        dataset = loader.dataset
+        _on_mini(dataset, root, mini)
+        while dataset is not None:
+            _shrink_pipeline(dataset.pipeline, by)
+            dataset = dataset.get('dataset')
+    _shrink_pipeline(cfg.get('tta_pipeline', []), by)
+    if 'tta_model' in cfg and 'object_sizes' in cfg.tta_model:
+        cfg.tta_model.object_sizes = [('s', 'm', 'l'), ('s', )]
+        cfg.tta_model.tta_cfg.max_per_img = 10
+    for evaluator in (cfg.val_evaluator, cfg.test_evaluator):
+        if 'ann_file' in evaluator:
+            evaluator.ann_file = str(root / 'annotations/instances_val.json')
+    shrinkers[0](cfg.model, {80: 8, 183: 12, 150: 12})
+    if 'decode_head' in cfg.model:
+        if 'ViT' in cfg.model.backbone.type:
+            cfg.model.backbone.out_indices = (1, 2, 3, 5)
+        cfg.model.data_preprocessor.size = (SIDE, SIDE)
+        cfg.model.decode_head.channels = WIDTH
+        cfg.model.auxiliary_head.channels = WIDTH
+        if cfg.model.test_cfg.mode == 'slide':
+            cfg.model.test_cfg.update(crop_size=(64, 64), stride=(42, 42))
+    if cfg.optim_wrapper.type == 'mmeffmae.BFloat16OptimWrapper':
+        cfg.optim_wrapper.enabled = True  # on a CPU, too
+    else:  # float16 needs a GPU
+        for option in ('dtype', 'loss_scale'):
+            del cfg.optim_wrapper[option]
+        cfg.optim_wrapper.update(type='OptimWrapper', accumulative_counts=1)
+
+
 @pytest.fixture
-def shrunk(request, tmp_path, backbone):
+def shrunk(request, tmp_path, pretrained, shrinkers, monkeypatch):
     """A function that reads a config and makes it tiny, on tiny data."""
+    # Formatting the configs in logs takes a third of the time.
+    monkeypatch.setattr(yapf_api, 'FormatCode', lambda text, **_: (text, True))
 
     def function(path):
         cfg = Config.fromfile(path)
+        if cfg.optim_wrapper.get('constructor'):
+            _shrink_recipe(cfg, request.getfixturevalue('mini'), shrinkers)
         name = 'camvid' if 'camvid' in path.stem else 'mini'
         root = request.getfixturevalue(name)
-        for loader in (cfg.train_dataloader, cfg.val_dataloader):
+        for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
+            loader.update(num_workers=0, persistent_workers=False)
             dataset = loader.dataset
+            while 'dataset' in dataset:
+                dataset = dataset.dataset
+            dataset.serialize_data = False  # which collects all garbage
+            if cfg.optim_wrapper.get('constructor'):
+                continue
             old, dataset.data_root = dataset.data_root, str(root / Path(
                 dataset.data_root).name if name == 'mini' else root)
-            loader.update(num_workers=0, persistent_workers=False)
             dataset.indices = 2
-        if 'ann_file' in cfg.val_evaluator:
+        if 'ann_file' in cfg.val_evaluator and not cfg.optim_wrapper.get('constructor'):
             cfg.val_evaluator.ann_file = cfg.val_evaluator.ann_file.replace(
                 old.rstrip('/'), dataset.data_root)
         cfg.train_dataloader.batch_size = 2
-        cfg.train_cfg.max_epochs = 1
+        if cfg.train_cfg.get('type') == 'IterBasedTrainLoop':
+            cfg.train_cfg.update(max_iters=1, val_interval=1)
+        else:
+            cfg.train_cfg.max_epochs = 1
         cfg.param_scheduler = []
-        model = cfg.model
-        model.backbone.update(arch=ARCH, img_size=SIDE)
-        model.backbone.init_cfg.checkpoint = str(backbone)
-        for part in model.neck if isinstance(model.neck, list) else [model.neck]:
-            part.update({'embed_dim': WIDTH} if 'embed_dim' in part else
-                        {'in_channels': [WIDTH] * 4})
-        if 'decode_head' in model:
-            model.decode_head.in_channels = [WIDTH] * 4
+        shrinkers[1](cfg.model, ARCH, SIDE)
+        cfg.model.backbone.init_cfg.checkpoint = str(pretrained(cfg.model.backbone))
         cfg.work_dir = str(tmp_path)
         return cfg
 
@@ -126,10 +229,11 @@ class KeepStart(Hook):
 
 
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
-def test_trains_every_parameter_from_the_export_and_predicts(
-        path, shrunk, backbone, build_runner):
+def test_trains_every_parameter_from_pretraining_and_predicts(
+        path, shrunk, build_runner):
     register_safe_loader()
-    runner = build_runner(shrunk(path))
+    cfg = shrunk(path)
+    runner = build_runner(cfg)
     reached = set()
     for name, parameter in runner.model.named_parameters():
         parameter.register_post_accumulate_grad_hook(
@@ -141,13 +245,16 @@ def test_trains_every_parameter_from_the_export_and_predicts(
 
     assert runner.iter == 1
     assert reached == {name for name, p in runner.model.named_parameters()}
-    exported = torch.load(backbone, weights_only=True)['state_dict']
+    file = cfg.model.backbone.init_cfg.checkpoint
+    loaded = torch.load(file, weights_only=True)['state_dict']
     for key, value in start.state.items():
-        if key != 'pos_embed':  # resized
-            assert torch.equal(value, exported[f'backbone.{key}']), key
+        if key.startswith(('norm0.', 'norm1.', 'norm2.')):  # of other outputs
+            assert f'backbone.{key}' not in loaded
+        elif key != 'pos_embed':  # resized
+            assert torch.equal(value, loaded[f'backbone.{key}']), key
     values = runner.message_hub.log_scalars
     names = (['val/coco/bbox_mAP', 'val/coco/segm_mAP']
-             if 'htcpp' in path.parts else ['val/mIoU'])
+             if hasattr(runner.model, 'roi_head') else ['val/mIoU'])
     assert all(0 <= values[name].current() <= 100 for name in names)
     picture = np.asarray(Image.open(
         next(Path(runner.work_dir, 'vis').glob('predictions_iter_*1.png'))))
@@ -155,11 +262,107 @@ def test_trains_every_parameter_from_the_export_and_predicts(
     assert picture.shape == (2 * height + 2, 2 * width, 3)
 
 
+@pytest.mark.parametrize('name, metric', [
+    ('htcpp/htcpp_vit-base-p16_16xb1-amp-1x_coco', 'coco/segm_mAP'),
+    ('upernet/upernet_vit-base-p16_8xb2-amp-160k_ade20k-512x512', 'mIoU')])
+def test_scales_and_flips_through_the_tool(
+        name, metric, shrunk, tmp_path, monkeypatch):
+    cfg = shrunk(ROOT / f'configs/{name}.py')
+    cfg.model.backbone.init_cfg = None
+    cfg.work_dir = str(tmp_path / 'run')
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        model = MODELS.build(cfg.model)
+    torch.save(dict(state_dict=model.state_dict()), tmp_path / 'weights.pth')
+    cfg.dump(tmp_path / 'config.py')
+    run_tool('test', tmp_path, monkeypatch, '--tta', '--out',
+             str(tmp_path / 'metrics.json'))
+    metrics = json.loads((tmp_path / 'metrics.json').read_text())
+    assert -1 <= metrics[metric] <= 100
+    picture = np.asarray(Image.open(
+        next(Path(tmp_path, 'run/vis').glob('predictions_iter_*.png'))))
+    assert picture.shape == (2 * SIDE + 2, 2 * SIDE, 3)
+
+    images = cfg.val_dataloader.dataset
+    prefix = images.data_prefix
+    folder = Path(images.data_root, prefix.get('img') or prefix.img_path)
+    run_tool('predict', tmp_path, monkeypatch, str(folder), '--score-thr', '0',
+             '--out', str(tmp_path / 'out'))
+    found = json.loads((tmp_path / 'out/predictions.json').read_text())
+    assert len(found) >= 2
+    for name, prediction in found.items():
+        drawn = tmp_path / 'out' / f'{Path(name).name}.png'
+        assert Image.open(drawn).size == (SIDE, SIDE)
+        if metric == 'mIoU':
+            assert sum(prediction['shares'].values()) == pytest.approx(1)
+            assert set(prediction['shares']) <= set(THINGS + STUFF)
+            classes = Image.open(drawn.with_suffix('.classes.png'))
+            assert classes.size == (SIDE, SIDE)
+        else:
+            assert set(prediction['classes']) <= set(THINGS)
+            assert len(prediction['boxes']) == len(prediction['scores']) > 0
+
+
+def run_tool(name, folder, monkeypatch, *arguments):
+    """Run tools/NAME.py on config.py and weights.pth of a folder."""
+    spec = spec_from_file_location(f'{name}_tool', ROOT / f'tools/{name}.py')
+    tool = module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    monkeypatch.setattr('sys.argv', [
+        f'{name}.py', str(folder / 'config.py'), str(folder / 'weights.pth'),
+        *arguments])
+    tool.main()
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
+def test_is_short_and_carries_its_licence(path):
+    text = path.read_text()
+    assert len(text.splitlines()) <= 40
+    assert text.startswith('# Copyright (c) mmeffmae developers.')
+
+
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
 def test_starts_untrained_on_request(path):
     cfg = Config.fromfile(path)
     cfg.merge_from_dict({'model.backbone.init_cfg': None})
-    assert MODELS.build(cfg.model.backbone).init_cfg is None
+    with torch.device('meta'):
+        backbone = MODELS.build(cfg.model.backbone)
+    assert 'Pretrained' not in repr(backbone.init_cfg)
+
+
+@pytest.mark.parametrize(
+    'path', [path for path in CONFIGS
+             if path.stem.endswith(('_coco', '_ade20k-512x512'))],
+    ids=lambda path: path.stem)
+def test_full_size_parts_fit_each_other(path):
+    cfg = Config.fromfile(path)
+    cfg.model.backbone.init_cfg = None
+    with DefaultScope.overwrite_default_scope(cfg.default_scope), \
+            torch.device('meta'):
+        model = MODELS.build(cfg.model)
+        maps = model.extract_feat(torch.empty(2, 3, 256, 192))
+    strides = [4, 8, 16, 32, 64][:len(maps)]
+    assert [m.shape[2:] for m in maps] == [(256 // s, 192 // s) for s in strides]
+    if hasattr(model, 'roi_head'):
+        assert strides == cfg.model.rpn_head.anchor_generator.strides
+        assert {m.shape[1] for m in maps} == {256}
+    else:
+        assert [m.shape[1] for m in maps] == list(model.decode_head.in_channels)
+    batch = (int(path.stem.split('_')[2].split('xb')[0]) *
+             cfg.train_dataloader.batch_size *
+             cfg.optim_wrapper.get('accumulative_counts', 1))
+    assert batch == cfg.auto_scale_lr.base_batch_size
+
+
+@pytest.mark.parametrize('name, epochs, steps', [
+    ('1x', 12, [8, 11]), ('3x', 36, [27, 33]), ('6x', 72, [63, 69])])
+def test_schedules_are_the_published_ones(name, epochs, steps):
+    cfg = Config.fromfile(
+        ROOT / f'configs/htcpp/htcpp_vit-base-p16_16xb1-amp-{name}_coco.py')
+    assert cfg.train_cfg.max_epochs == epochs
+    assert cfg.param_scheduler[1].milestones == steps
+    assert (cfg.optim_wrapper.type, cfg.optim_wrapper.dtype) == (
+        'AmpOptimWrapper', 'float16')
+    assert cfg.model.test_cfg.rcnn.nms.type == 'soft_nms'
 
 
 def test_mini_classes_are_those_of_the_scenes():

@@ -3,13 +3,12 @@
 import argparse
 import sys
 
-import numpy as np
 import torch
 from mmengine.config import Config, DictAction
-from PIL import Image, ImageOps
 
 from mmeffmae.checkpoint.loading import CheckpointError
 from mmeffmae.evaluation.building import build_model, load_weights
+from mmeffmae.inference import read_images
 from mmeffmae.visualization import render_reconstruction, save_picture
 
 
@@ -27,20 +26,6 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, help='key=value')
     return parser.parse_args()
-
-
-def read_images(files: list, size: tuple) -> torch.Tensor:
-    """Scale to cover (rows, columns) and cut the centre.
-
-    Returns:
-        ``(B, 3, H, W)``, uint8, BGR as the stack's loader gives it.
-    """
-    images = []
-    for file in files:
-        image = Image.open(file).convert('RGB')
-        image = ImageOps.fit(image, size[::-1], Image.Resampling.BICUBIC)
-        images.append(torch.from_numpy(np.array(image)).permute(2, 0, 1))
-    return torch.stack(images).flip(1)
 
 
 def main() -> None:

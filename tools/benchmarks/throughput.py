@@ -2,9 +2,12 @@
 """Measure training steps of configs against each other or against mmpretrain.
 
     throughput.py CONFIG [CONFIG ...] --versus mmpretrain-mae --json FILE
+    throughput.py CONFIG --drop-ratios 0 0.1 0.2 0.3 0.4 --json FILE
 
-Prints a table and writes JSON. All arms run in turns in one process; on the
-CPU with one thread and on the clock of CPU time.
+The second form times whole images through the encoder of one config instead,
+which drops these shares of its tokens. Both print a table and write JSON. All
+arms run in turns in one process; on the CPU with one thread and on the clock of
+CPU time.
 """
 import argparse
 import os
@@ -16,6 +19,7 @@ from mmengine.logging import MMLogger
 
 from mmeffmae.config_hash import config_hash
 from mmeffmae.evaluation.building import build_model
+from mmeffmae.evaluation.inference import build_ratio_arms, time_ratios
 from mmeffmae.evaluation.peers import PEERS
 from mmeffmae.evaluation.record import provenance, write_json
 from mmeffmae.evaluation.throughput import build_arm, summarise, time_arms
@@ -49,8 +53,16 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         action=DictAction,
         metavar='KEY=VALUE',
         help='change settings of all configs')
+    parser.add_argument(
+        '--drop-ratios',
+        nargs='+',
+        type=float,
+        metavar='RATIO',
+        help='time inference at these drop ratios; speeds are ratios to the first')
     parser.add_argument('--json', metavar='FILE', help='where to write')
     args = parser.parse_args(argv)
+    if args.drop_ratios and (len(args.configs) > 1 or args.versus):
+        parser.error('--drop-ratios takes one config and no --versus')
     for name in ('batch_size', 'rounds', 'steps', 'warmup'):
         if getattr(args, name) < 1:
             parser.error(f'--{name.replace("_", "-")} must be at least 1')
@@ -130,6 +142,61 @@ def counts_table(results: list[dict]) -> str:
     return '\n'.join(lines)
 
 
+def ratios_table(results: list[dict]) -> str:
+    """Tokens, multiply-adds and speed at every drop ratio."""
+    lines = [f'{"drop":<6} {"tokens":<20} {"GMACs":>8} {"ratio":>6} '
+             f'{"images/s":>9} {"speed (quartiles)":>20}']
+    for result in results:
+        speed = result['speed_ratio']
+        lines.append(
+            f'{result["drop_ratio"]:<6g} {" ".join(map(str, result["tokens"])):<20} '
+            f'{result["macs"] / 1e9:>8.3f} {result["macs"] / results[0]["macs"]:>6.3f} '
+            f'{result["images_per_second"]["median"]:>9.2f} '
+            f'{speed["median"]:>7.3f} ({speed["q1"]:.2f}..{speed["q3"]:.2f})')
+    return '\n'.join(lines)
+
+
+def measure_inference(args: argparse.Namespace, device: torch.device) -> None:
+    """Whole images at several drop ratios."""
+    config = read_config(args.configs[0], args.cfg_options)
+    load = [os.getloadavg()[0]]
+    arms = build_ratio_arms(
+        config, args.drop_ratios, args.batch_size, device, args.amp)
+    for arm in arms * args.warmup:
+        arm.step()
+    results = time_ratios(arms, args.rounds, args.steps, device)
+    load.append(os.getloadavg()[0])
+    print(ratios_table(results))
+    print(f'\ntokens dropped after layers {results[0]["drop_indices"]} by '
+          f'{results[0]["metric"]}; load of the machine: {load[0]:.1f} at first, '
+          f'{load[1]:.1f} at last')
+    if args.json:
+        record = dict(
+            kind='inference',
+            config=Path(args.configs[0]).stem,
+            config_hash=config_hash(config),
+            image_size=list(arms[0].images.shape[-2:]))
+        write(args, device, load, dict(record, arms=results))
+
+
+def write(
+    args: argparse.Namespace, device: torch.device, load: list[float], results: dict
+) -> None:
+    """The results with how and where they were measured, as JSON."""
+    write_json(
+        dict(
+            results,
+            batch_size=args.batch_size,
+            rounds=args.rounds,
+            steps=args.steps,
+            amp=args.amp,
+            clock='CPU time of one thread' if device.type == 'cpu' else
+            'wall clock, synchronised',
+            load=load,
+            **provenance(device)), args.json)
+    print(f'written: {args.json}')
+
+
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     # mmengine prints a line for every parameter.
@@ -137,6 +204,14 @@ def main(argv: list[str] | None = None) -> None:
     device = torch.device(args.device)
     if device.type == 'cpu':
         torch.set_num_threads(1)
+    if args.drop_ratios:
+        measure_inference(args, device)
+    else:
+        measure_training(args, device)
+
+
+def measure_training(args: argparse.Namespace, device: torch.device) -> None:
+    """Training steps of all arms."""
     configs, peer, notes = arms_of(args)
     load = [os.getloadavg()[0]]
     arms = [
@@ -155,20 +230,7 @@ def main(argv: list[str] | None = None) -> None:
     print(f'\nratios to {peer}; load of the machine: {load[0]:.1f} at first, '
           f'{load[1]:.1f} at last')
     if args.json:
-        write_json(
-            dict(
-                kind='throughput',
-                peer=peer,
-                batch_size=args.batch_size,
-                rounds=args.rounds,
-                steps=args.steps,
-                amp=args.amp,
-                clock='CPU time of one thread' if device.type == 'cpu' else
-                'wall clock, synchronised',
-                load=load,
-                arms=results,
-                **provenance(device)), args.json)
-        print(f'written: {args.json}')
+        write(args, device, load, dict(kind='throughput', peer=peer, arms=results))
 
 
 if __name__ == '__main__':

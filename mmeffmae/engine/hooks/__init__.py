@@ -1,5 +1,6 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
 from .checkpoint import SafeCheckpointHook
+from .decorrelation import DecorrelationHook
 from .environment import EnvironmentHook
 from .keyed_randomness import KeyedRandomnessHook
 from .knn_monitor import KNNMonitorHook
@@ -10,8 +11,11 @@ from .preemption import PreemptionHook
 from .progress import ProgressHook
 from .reconstruction import ReconstructionHook
 from .stable_schedule import StableScheduleHook
+from .teacher import TeacherHook
+from .test_time_augmentation import TTAHook
 
 __all__ = [
+    'DecorrelationHook',
     'EnvironmentHook',
     'KNNMonitorHook',
     'KeyedRandomnessHook',
@@ -23,4 +27,6 @@ __all__ = [
     'ReconstructionHook',
     'SafeCheckpointHook',
     'StableScheduleHook',
+    'TeacherHook',
+    'TTAHook',
 ]

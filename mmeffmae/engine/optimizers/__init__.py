@@ -1,4 +1,8 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
 from .bfloat16 import BFloat16OptimWrapper
+from .layer_decay import LayerDecayOptimWrapperConstructor
+from .muon import MuonAdamW
 
-__all__ = ['BFloat16OptimWrapper']
+__all__ = [
+    'BFloat16OptimWrapper', 'LayerDecayOptimWrapperConstructor', 'MuonAdamW'
+]

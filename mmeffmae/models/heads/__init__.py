@@ -1,4 +1,5 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
+from .feature_head import FeatureHead
 from .pixel_head import PixelHead
 
-__all__ = ['PixelHead']
+__all__ = ['FeatureHead', 'PixelHead']

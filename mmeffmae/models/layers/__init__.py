@@ -1,10 +1,43 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
+from .compact import (
+    UNIT,
+    CompactLayout,
+    assemble,
+    expand_slots,
+    gather_pixels,
+    patch_tokens,
+)
+from .conv_ffn import ConvFFN
+from .conv_stems import ConvStem
+from .decorrelated import DecorrelatedConv2d, DecorrelatedLinear
+from .grids import divide_image
+from .initialisation import init_convolution
 from .layout import TokenLayout
-from .positions import resize_positions, sincos_positions
-from .shared_attention import AttentionShell, attention_groups
+from .positions import resize_bias_table, resize_positions, sincos_positions
+from .reduced_attention import ReducedAttention
+from .shared_attention import (
+    AttentionShell,
+    attention_groups,
+    expand_attention,
+    tie_attention,
+)
 from .stems import PatchifyStem
+from .token_drop import TokenDrop, drop_placement, redundancy
+from .window_attention import (
+    RelativePositionMLP,
+    WindowAttention,
+    WindowLayout,
+    compact_windows,
+    image_windows,
+)
 
 __all__ = [
-    'AttentionShell', 'PatchifyStem', 'TokenLayout', 'attention_groups',
-    'resize_positions', 'sincos_positions'
+    'AttentionShell', 'CompactLayout', 'ConvFFN', 'ConvStem',
+    'DecorrelatedConv2d', 'DecorrelatedLinear', 'PatchifyStem',
+    'ReducedAttention', 'RelativePositionMLP', 'TokenDrop', 'TokenLayout',
+    'UNIT', 'WindowAttention', 'WindowLayout', 'assemble', 'attention_groups',
+    'compact_windows', 'divide_image', 'drop_placement', 'expand_attention',
+    'expand_slots', 'gather_pixels', 'image_windows', 'init_convolution',
+    'patch_tokens', 'redundancy', 'resize_bias_table', 'resize_positions',
+    'sincos_positions', 'tie_attention'
 ]

@@ -1,6 +1,7 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
 from mmpretrain.models.utils import build_2d_sincos_position_embedding, resize_pos_embed
 from torch import Tensor
+from torch.nn import functional as F
 
 
 def sincos_positions(
@@ -45,3 +46,28 @@ def resize_positions(
     """
     return resize_pos_embed(
         table, tuple(source), tuple(target), mode, num_extra_tokens)
+
+
+def resize_bias_table(table: Tensor, length: int) -> Tensor:
+    """A table of relative position biases for another square window.
+
+    Bicubic, as Swin's own code does it.
+
+    Args:
+        table (Tensor): ``((2w − 1)², heads)`` for windows of side w.
+        length (int): ``(2w' − 1)²``.
+
+    Returns:
+        Tensor: ``(length, heads)``, of the table's dtype.
+
+    Raises:
+        ValueError: If either length is no square.
+    """
+    sides = [round(n**.5) for n in (len(table), length)]
+    if [side**2 for side in sides] != [len(table), length]:
+        raise ValueError(
+            f'a table of {len(table)} relative positions cannot be resized to '
+            f'{length}: square windows of side w have (2w - 1)² of them')
+    maps = table.float().T.unflatten(1, (sides[0], sides[0])).unsqueeze(0)
+    maps = F.interpolate(maps, size=(sides[1], sides[1]), mode='bicubic')
+    return maps[0].flatten(1).T.to(table.dtype)

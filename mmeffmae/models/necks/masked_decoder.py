@@ -27,6 +27,7 @@ class MaskedDecoder(MAEPretrainDecoder):
         in_chans (int): Channels of the images.
         predict_feature_dim (int, optional): Width of a prediction. Defaults
             to the ``patch_size² · in_chans`` pixels of a patch.
+        drop_path_rate (float): Stochastic depth, the same in all layers.
         **kwargs: ``decoder_embed_dim``, ``decoder_depth``,
             ``decoder_num_heads``, ``mlp_ratio``, ``norm_cfg`` and
             ``init_cfg`` of ``mmpretrain.models.MAEPretrainDecoder``.
@@ -39,6 +40,7 @@ class MaskedDecoder(MAEPretrainDecoder):
         patch_size: int = 16,
         in_chans: int = 3,
         predict_feature_dim: Optional[int] = None,
+        drop_path_rate: float = 0.,
         **kwargs,
     ) -> None:
         kwargs.setdefault('norm_cfg', dict(type='LN', eps=1e-6))
@@ -50,6 +52,9 @@ class MaskedDecoder(MAEPretrainDecoder):
             predict_feature_dim=predict_feature_dim,
             **kwargs)
         self.grid = grid[0], grid[1]
+        for block in self.decoder_blocks:
+            block.attn.out_drop.drop_prob = drop_path_rate
+            block.ffn.dropout_layer.drop_prob = drop_path_rate
 
     def init_weights(self) -> None:
         """Fill the position table and draw the mask token."""
@@ -59,6 +64,23 @@ class MaskedDecoder(MAEPretrainDecoder):
             self.grid, self.decoder_pos_embed.shape[-1], cls_token=True)
         self.decoder_pos_embed.data.copy_(table)
         nn.init.normal_(self.mask_token, std=.02)
+
+    def embed_visible(self, tokens: Tensor, table: Tensor, plan: MaskPlan) -> Tensor:
+        """The encoder's tokens in the decoder's width, with their positions.
+
+        Args:
+            tokens (Tensor): ``(B·K, [1 +] V, embed_dim)``.
+            table (Tensor): ``(1, 1 + N, decoder_embed_dim)``, positions.
+            plan (MaskPlan): K views of each image.
+
+        Returns:
+            Tensor: ``(B·K, [1 +] V, decoder_embed_dim)``.
+        """
+        positions = gather_table(table[0, 1:], plan.ids_keep)
+        if tokens.size(1) > positions.size(1):
+            first = table[:, :1].expand(positions.size(0), -1, -1)
+            positions = torch.cat([first, positions], dim=1)
+        return self.decoder_embed(tokens) + positions
 
     def forward(self, tokens: Tensor, plan: MaskPlan) -> Tensor:
         """Predict the patches of ``plan.ids_predict``.
@@ -71,12 +93,8 @@ class MaskedDecoder(MAEPretrainDecoder):
             Tensor: ``(B·K, P, predict_feature_dim)``.
         """
         table = resize_positions(self.decoder_pos_embed, self.grid, plan.grid)
-        positions = gather_table(table[0, 1:], plan.ids_keep)
-        if tokens.size(1) > positions.size(1):
-            first = table[:, :1].expand(positions.size(0), -1, -1)
-            positions = torch.cat([first, positions], dim=1)
         masked = self.mask_token + gather_table(table[0, 1:], plan.ids_predict)
-        x = self.decoder_embed(tokens) + positions
+        x = self.embed_visible(tokens, table, plan)
         x = torch.cat([x, masked.to(x.dtype)], dim=1)
         for block in self.decoder_blocks[:-1]:
             x = block(x)

@@ -16,11 +16,9 @@ INIT_CFG = [
 ]
 
 
-@MODELS.register_module()
-class MaskedAutoencoder(BaseSelfSupervisor):
-    """Masking, encoder, decoder and head, wired.
+class MaskedPretrainer(BaseSelfSupervisor):
+    """Masking, encoder, decoder and head, wired up to the predictions.
 
-    Every method but those with a teacher is this class with other parts.
     Sizes that the encoder knows (grid, width, patch size, channels) need not
     be repeated for the neck and the head.
 
@@ -44,15 +42,8 @@ class MaskedAutoencoder(BaseSelfSupervisor):
         init_cfg: Optional[list[dict]] = None,
     ) -> None:
         encoder = MODELS.build(backbone)
-        sizes = dict(patch_size=encoder.patch_size)
-        neck = {
-            'grid': encoder.patch_resolution,
-            'embed_dim': encoder.embed_dims,
-            'in_chans': encoder.in_channels,
-            **sizes,
-            **neck
-        }
-        head = {'in_channels': encoder.in_channels, **sizes, **head}
+        neck = {**self.neck_sizes(encoder), **neck}
+        head = {**self.head_sizes(encoder), **head}
         if not isinstance(data_preprocessor, nn.Module):
             # Prefixed, so that it builds under any default scope.
             data_preprocessor = {
@@ -67,7 +58,24 @@ class MaskedAutoencoder(BaseSelfSupervisor):
             data_preprocessor=data_preprocessor,
             init_cfg=init_cfg or INIT_CFG)
         self.masking = TASK_UTILS.build(masking)
+        if getattr(self.masking, 'hides', False):
+            self.backbone.add_mask_token()
         self.backbone.freeze_pos_embed()
+
+    @staticmethod
+    def neck_sizes(encoder: nn.Module) -> dict:
+        """Settings of the neck that follow from the encoder."""
+        return dict(
+            grid=encoder.patch_resolution,
+            embed_dim=encoder.embed_dims,
+            in_chans=encoder.in_channels,
+            patch_size=encoder.patch_size)
+
+    @staticmethod
+    def head_sizes(encoder: nn.Module) -> dict:
+        """Settings of the head that follow from the encoder."""
+        return dict(
+            in_channels=encoder.in_channels, patch_size=encoder.patch_size)
 
     def draw_plan(self, images: Tensor) -> MaskPlan:
         """Draw the masks of a batch from torch's generator of its device.
@@ -79,9 +87,33 @@ class MaskedAutoencoder(BaseSelfSupervisor):
             ValueError: If the patch size does not divide the images, or the
                 masking does not fit their grid.
         """
+        return self.masking(self._noise(images))
+
+    def sampled_plan(
+        self, images: Tensor, data_samples: Optional[list[BaseDataElement]]
+    ) -> MaskPlan:
+        """The plan of the masks that the data pipeline drew.
+
+        Args:
+            images (Tensor): ``(B, C, H, W)``.
+            data_samples (list): With a field ``mask`` of ``(K, rows, cols)``.
+
+        Raises:
+            ValueError: If there are no masks, or not of this grid.
+        """
+        masks = [getattr(sample, 'mask', None) for sample in data_samples or [None]]
+        if any(mask is None for mask in masks):
+            raise ValueError(
+                'the data samples have no field mask '
+                f'({type(self.masking).__name__} with from_samples=True): add '
+                "dict(type='mmeffmae.UniformMaskGenerator', grid=...) to "
+                'train_pipeline before PackInputs, or set from_samples=False')
+        stacked = torch.stack(masks).to(images.device)
+        return self.masking.plan_of(stacked, self._noise(images))
+
+    def _noise(self, images: Tensor) -> Tensor:
         grid = self.backbone.patch_grid(tuple(images.shape[-2:]))
-        noise = torch.rand(images.size(0), *grid, device=images.device)
-        return self.masking(noise)
+        return torch.rand(images.size(0), *grid, device=images.device)
 
     def forward(
         self,
@@ -100,6 +132,14 @@ class MaskedAutoencoder(BaseSelfSupervisor):
         self.backbone.check_plan(plan)
         return self.neck(self.backbone(inputs, plan), plan)
 
+
+@MODELS.register_module()
+class MaskedAutoencoder(MaskedPretrainer):
+    """A pre-trainer that predicts pixels of the images it is given.
+
+    Every method but those with a teacher is this class with other parts.
+    """
+
     def loss(
         self,
         inputs: Tensor,
@@ -110,12 +150,18 @@ class MaskedAutoencoder(BaseSelfSupervisor):
 
         Args:
             inputs (Tensor): ``(B, C, H, W)``, preprocessed.
-            data_samples (list, optional): Not used.
+            data_samples (list, optional): Hold the masks, if the masking
+                takes them from there.
             plan (MaskPlan, optional): Replaces the drawn one.
 
         Returns:
             dict[str, Tensor]: The head's terms.
+
+        Raises:
+            ValueError: If the data samples lack the masks.
         """
+        if plan is None and getattr(self.masking, 'from_samples', False):
+            plan = self.sampled_plan(inputs, data_samples)
         plan = plan or self.draw_plan(inputs)
         return self.head.loss(self.predict(inputs, plan), inputs, plan)
 

@@ -1,0 +1,6 @@
+# Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
+# Not run at this scale yet.
+_base_ = ['./clmae_vit-base-p16_8xb512-amp-coslr-300e_in1k.py']
+# The light decoder of MAE-fast, at the mask ratio of MAE.
+model = dict(
+    neck=dict(decoder_embed_dim=256, decoder_depth=2, decoder_num_heads=8))

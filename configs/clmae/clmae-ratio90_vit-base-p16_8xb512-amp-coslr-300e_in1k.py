@@ -1,0 +1,5 @@
+# Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
+# Not run at this scale yet.
+_base_ = ['./clmae_vit-base-p16_8xb512-amp-coslr-300e_in1k.py']
+# The mask ratio of MAE-fast, with the decoder of MAE.
+model = dict(masking=dict(mask_ratio=0.9))

@@ -1,0 +1,15 @@
+# Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
+# Not run at this scale yet.
+_base_ = [
+    '../_base_/models/mae_vit-tiny-p8.py',
+    '../_base_/datasets/imagenette112.py',
+    '../_base_/schedules/mae_adamw.py',
+    '../_base_/schedules/coslr_200e.py',
+    '../_base_/pretrain_runtime.py',
+]
+model = dict(
+    backbone=dict(
+        stem=dict(type='mmeffmae.ConvStem', kind='overlap2'),
+        ffn=dict(type='mmeffmae.ConvFFN'),
+        share_attn=1))
+optim_wrapper = dict(paramwise_cfg=dict(dwconv_decay_mult=0.0))

@@ -1,0 +1,9 @@
+# Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
+# Not run at this scale yet.
+_base_ = [
+    '../_base_/models/mae_vit-tiny-p8.py',
+    '../_base_/datasets/imagenette112.py',
+    '../_base_/schedules/mae_muon.py',
+    '../_base_/schedules/coslr_200e.py',
+    '../_base_/pretrain_runtime.py',
+]

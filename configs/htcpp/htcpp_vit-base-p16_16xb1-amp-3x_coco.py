@@ -1,0 +1,8 @@
+# Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
+# Not run at this scale yet.
+_base_ = [
+    '../_base_/models/htcpp_vit-base-p16.py',
+    '../_base_/datasets/coco_instance_semantic_ms-400-1400.py',
+    '../_base_/schedules/coco_3x.py',
+    '../_base_/htcpp_runtime.py',
+]

@@ -1,0 +1,13 @@
+# Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
+# Not run at this scale yet.
+# SimMIM on the same encoder: the whole image, with a learnable token on masked
+# patches. What UM-MAE is measured against.
+_base_ = ['./um-mae_swin-tiny_8xb128-accum4-amp-coslr-200e_in1k-256px.py']
+model = dict(
+    neck=dict(_delete_=True, type='mmeffmae.SimMIMDecoder'),
+    head=dict(
+        norm_pix=False,
+        loss=dict(type='mmpretrain.PixelReconstructionLoss', criterion='L1')),
+    masking=dict(_delete_=True, type='mmeffmae.WholeImageMasking'))
+train_dataloader = dict(batch_size=64)
+optim_wrapper = dict(accumulative_counts=8)

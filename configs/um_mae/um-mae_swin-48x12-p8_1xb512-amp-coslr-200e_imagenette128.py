@@ -1,0 +1,9 @@
+# Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
+# Not run at this scale yet.
+_base_ = [
+    '../_base_/models/um_swin-48x12-p8.py',
+    '../_base_/datasets/imagenette_128.py',
+    '../_base_/schedules/mae_adamw.py',
+    '../_base_/schedules/coslr_200e.py',
+    '../_base_/pretrain_runtime.py',
+]

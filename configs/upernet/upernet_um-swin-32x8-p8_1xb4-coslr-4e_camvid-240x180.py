@@ -1,0 +1,11 @@
+# Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
+# From UM-MAE's encoder: CamVid at half size on one CPU core.
+_base_ = [
+    '../_base_/models/upernet_um-swin-32x8-p8.py',
+    '../_base_/datasets/camvid_semantic.py',
+    '../_base_/schedules/adamw_coslr_4e.py',
+    '../_base_/seg_runtime.py',
+]
+model = dict(
+    data_preprocessor=dict(seg_pad_val=_base_.unlabelled),
+    decode_head=dict(num_classes=11, ignore_index=_base_.unlabelled))

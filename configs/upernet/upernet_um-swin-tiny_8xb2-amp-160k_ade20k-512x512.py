@@ -1,0 +1,10 @@
+# Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
+# Not run at this scale yet.
+_base_ = [
+    '../_base_/models/upernet_um-swin-tiny.py',
+    '../_base_/datasets/ade20k_512.py',
+    '../_base_/schedules/ade20k_160k.py',
+    '../_base_/seg_iter_runtime.py',
+]
+# As published: all layers learn at one rate.
+optim_wrapper = dict(paramwise_cfg=dict(layer_decay_rate=1.0))

@@ -1,0 +1,227 @@
+# Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
+"""Linear and convolution layers that decorrelate their input.
+
+Decorrelated back-propagation (https://arxiv.org/abs/2510.14657, eqs. 1-3):
+``z = R x``, ``y = W z + b``. The product ``A = W R`` is formed once a call, so
+the layer computes ``y = A x + b`` and no activation is transformed. W and b are
+trained through the constant R; R has a rule of its own, see
+:mod:`mmeffmae.models.layers.decorrelated_update`.
+
+To everything that saves or loads weights the layers are ordinary ones: a state
+dict holds ``A`` under ``weight``, and loading a weight sets R to the identity.
+"""
+from typing import Any, Optional
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class RowSampler:
+    """Says which input rows the layers keep for the statistics of an update.
+
+    Each row is drawn from a stratum of its own, uniformly, on the device and
+    without waiting for it. The generator is private: the masks of a run are
+    those of the run without decorrelation, and a layer that is computed again
+    in the backward pass draws nothing.
+
+    Args:
+        num_rows (int): Rows that each layer keeps of a batch.
+        device (torch.device): Of the layers.
+
+    Attributes:
+        is_open (bool): Whether the layers keep rows now.
+    """
+
+    def __init__(self, num_rows: int, device: torch.device) -> None:
+        self.num_rows = num_rows
+        self.is_open = False
+        self._generator = torch.Generator(device)
+        self._strata = torch.arange(num_rows, device=device)
+        self._places = torch.empty(num_rows, device=device)
+
+    def draw(self, seed: int) -> None:
+        """Draw other rows."""
+        self._places.uniform_(generator=self._generator.manual_seed(seed))
+        self._places.add_(self._strata).div_(self.num_rows)
+
+    def choose(self, total: int) -> Tensor:
+        """Indices ``(num_rows,)``, int64, below ``total``."""
+        return (self._places * total).long().clamp_(max=total - 1)
+
+
+class _Decorrelated(nn.Module):
+    """What the layers share; the second base is torch's layer.
+
+    Attributes:
+        weight (Parameter): W, ``(out, ...)``, with ``d`` inputs in all.
+        decorrelation (Tensor): R in its diagonal blocks, ``(blocks, d / blocks,
+            d / blocks)``, float32.
+        sampler (RowSampler, optional): Shared with other layers.
+        rows (list[Tensor]): The rows kept, ``(num_rows, d)`` for each call.
+    """
+
+    weight: nn.Parameter
+    bias: Optional[nn.Parameter]
+    decorrelation: Tensor
+
+    def _adopt(self, layer: nn.Module, blocks: int) -> None:
+        """Take over the parameters of a layer, as the same objects."""
+        self.weight, self.bias = layer.weight, layer.bias
+        self.training = layer.training
+        inputs = layer.weight[0].numel()
+        if inputs % blocks:
+            raise ValueError(
+                f'blocks {blocks} ({type(self).__name__}) do not divide the '
+                f'{inputs} inputs of the layer: use a divisor')
+        size = inputs // blocks
+        eye = torch.eye(size, device=layer.weight.device)
+        self.register_buffer(
+            'decorrelation', eye.repeat(blocks, 1, 1), persistent=False)
+        self.sampler: Optional[RowSampler] = None
+        self.rows: list[Tensor] = []
+
+    def fused_weight(self) -> Tensor:
+        """``A = W R`` in the shape and type of W, multiplied in float32."""
+        matrix = self.decorrelation
+        with torch.autocast(matrix.device.type, enabled=False):
+            weight = self.weight.flatten(1).float()
+            if len(matrix) == 1:
+                fused = weight @ matrix[0]
+            else:
+                parts = weight.unflatten(1, matrix.shape[:2]).transpose(0, 1)
+                fused = (parts @ matrix).transpose(0, 1)
+        return fused.reshape(self.weight.shape).to(self.weight.dtype)
+
+    def _keep(self, rows: Tensor) -> None:
+        """Keep some of ``(..., d)``, if this batch is sampled."""
+        if self.sampler is not None and self.sampler.is_open:
+            rows = rows.detach().reshape(-1, rows.size(-1))
+            self.rows.append(rows[self.sampler.choose(len(rows))])
+
+    def _save_to_state_dict(
+        self, destination: dict, prefix: str, keep_vars: bool
+    ) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        with torch.no_grad():
+            destination[f'{prefix}weight'] = self.fused_weight()
+
+    def _load_from_state_dict(
+        self, state_dict: dict, prefix: str, *args: Any
+    ) -> None:
+        super()._load_from_state_dict(state_dict, prefix, *args)
+        if f'{prefix}weight' in state_dict:
+            size = self.decorrelation.size(-1)
+            self.decorrelation.copy_(torch.eye(size))
+
+
+class DecorrelatedLinear(_Decorrelated, nn.Linear):
+    """A linear layer that decorrelates its input.
+
+    Args:
+        layer (nn.Linear): Gives its Parameter objects.
+        blocks (int): Diagonal blocks of R; 1 decorrelates all inputs.
+
+    Raises:
+        ValueError: ``blocks`` does not divide the inputs.
+    """
+
+    def __init__(self, layer: nn.Linear, blocks: int = 1) -> None:
+        # On meta: the parameters come from the layer.
+        super().__init__(layer.in_features, layer.out_features, device='meta')
+        self._adopt(layer, blocks)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(..., d)`` to ``(..., out)``."""
+        self._keep(x)
+        return F.linear(x, self.fused_weight(), self.bias)
+
+
+class DecorrelatedConv2d(_Decorrelated, nn.Conv2d):
+    """A convolution that decorrelates its receptive fields.
+
+    The vector that R acts on is the unfolded field of ``d = C k_h k_w`` values
+    (https://arxiv.org/abs/2405.02385).
+
+    Args:
+        layer (nn.Conv2d): Gives its Parameter objects.
+        blocks (int): Diagonal blocks of R.
+
+    Raises:
+        ValueError: ``blocks`` does not divide the inputs, or the convolution
+            has groups, dilation or a padding that is not a number of zeros.
+    """
+
+    def __init__(self, layer: nn.Conv2d, blocks: int = 1) -> None:
+        if not self.fits(layer):
+            raise ValueError(
+                f'{layer} (DecorrelatedConv2d) has groups, dilation or padding '
+                'that is not a number of zeros: leave the layer as it is')
+        super().__init__(
+            layer.in_channels, layer.out_channels, layer.kernel_size,
+            layer.stride, layer.padding, device='meta')
+        self._adopt(layer, blocks)
+
+    @staticmethod
+    def fits(layer: nn.Conv2d) -> bool:
+        """Whether the convolution is one that can be decorrelated."""
+        return (layer.groups == 1 and layer.dilation == (1, 1)
+                and layer.padding_mode == 'zeros'
+                and not isinstance(layer.padding, str))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, C, H, W)`` to ``(B, out, H', W')``."""
+        if self.sampler is not None and self.sampler.is_open:
+            self.rows.append(self._fields(x.detach()))
+        return F.conv2d(
+            x, self.fused_weight(), self.bias, self.stride, self.padding)
+
+    def project(self, fields: Tensor) -> Tensor:
+        """What the convolution makes of unfolded fields ``(..., d)``."""
+        self._keep(fields)
+        return F.linear(fields, self.fused_weight().flatten(1), self.bias)
+
+    def _fields(self, x: Tensor) -> Tensor:
+        """The sampled fields ``(num_rows, d)``; no others are unfolded."""
+        rows, cols = self.padding
+        if rows or cols:
+            x = F.pad(x, (cols, cols, rows, rows))
+        for dim, size, step in zip((2, 3), self.kernel_size, self.stride):
+            x = x.unfold(dim, size, step)
+        x = x.transpose(1, 2).transpose(2, 3)  # (B, H', W', C, k_h, k_w)
+        assert self.sampler is not None
+        chosen = self.sampler.choose(x.shape[:3].numel())
+        column = chosen % x.size(2)
+        row = chosen // x.size(2)
+        return x[row // x.size(1), row % x.size(1), column].flatten(1)
+
+
+#: Layers that can be decorrelated, and what they become.
+LAYERS: dict[Any, Any] = {nn.Linear: DecorrelatedLinear, nn.Conv2d: DecorrelatedConv2d}
+
+
+def is_decorrelated(layer: nn.Module) -> bool:
+    """Whether the layer is one of this module's."""
+    return isinstance(layer, _Decorrelated)
+
+
+def decorrelated(layer: nn.Module, blocks: int = 1) -> '_Decorrelated':
+    """The decorrelated form of a layer; one that is decorrelated stays.
+
+    Args:
+        layer (nn.Module): An ``nn.Linear`` or ``nn.Conv2d``, or a subclass
+            such as mmcv's that computes the same.
+        blocks (int): Diagonal blocks of R.
+
+    Raises:
+        TypeError: There is no decorrelated form.
+        ValueError: The layer does not fit it.
+    """
+    if isinstance(layer, _Decorrelated):
+        return layer
+    for plain, form in LAYERS.items():
+        if isinstance(layer, plain):
+            return form(layer, blocks)
+    raise TypeError(
+        f'{type(layer).__name__} has no decorrelated form: choose layers of '
+        f'{", ".join(plain.__name__ for plain in LAYERS)}')
