@@ -1,6 +1,6 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
 # Two CPU cores, Imagenette at 64 px: checks that things learn and that nothing
-# got slower; ranks nothing. Ten minutes of one core an arm and seed.
+# got slower; ranks nothing. Five minutes of one core an arm and seed.
 _configs = '../../configs/{}-192x6-p8_1xb64-coslr-{}_imagenette64.py'
 # The trials multiply it by 0.5 to 4.
 _rate = {'optim_wrapper.optimizer.lr': 1e-3}
@@ -15,6 +15,6 @@ arms = {
         config=_configs.format('emae/emae_vit', '6e'),
         options={**_rate, 'model.head.consistency': None}),
 }
-budget = dict(kind='time', amount=600)
+budget = dict(kind='time', amount=300)
 seeds = (0, 1, 2)
 tune_seed = 100
