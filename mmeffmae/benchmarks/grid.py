@@ -59,7 +59,7 @@ class Grid:
     def __post_init__(self) -> None:
         self._begin = time.monotonic()
 
-    def time_steps(self, rounds: int = 20) -> None:
+    def time_steps(self, rounds: int = 21) -> None:
         """Measure step times of all arms in turns, and set the budgets.
 
         A study that gains an arm is timed anew; budgets that are set stay.

@@ -141,7 +141,7 @@ def calls(monkeypatch):
 def test_whole_command(folder, tmp_path, monkeypatch, capsys):
     """Everything is real; then nothing is left to do."""
     monkeypatch.setattr(sys, 'argv', [
-        'time_to_target.py', str(folder / 'small.py'), '--rounds', '2', '--shards',
+        'time_to_target.py', str(folder / 'small.py'), '--rounds', '1', '--shards',
         str(tmp_path / 'shards'), '--work-dir', str(tmp_path / 'work'), '--stages',
         'time', 'tune', 'train', 'report', 'final'])
     monkeypatch.setattr('mmeffmae.benchmarks.grid.RATES', (4,))
