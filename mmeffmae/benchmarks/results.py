@@ -20,10 +20,10 @@ GATE = 80.0
 def draw_plots(root: Path) -> list[Path]:
     """Draw the pictures of all studies into ``plots``; returns the files."""
     drawn = []
-    for folder in _studies(root):
-        if Shards(folder).target.is_file():
-            drawn.append(root / 'plots' / f'{folder.name}.png')
-            plot_study(Shards(folder), drawn[-1])
+    for shards in studies(root):
+        if shards.target.is_file():
+            drawn.append(root / 'plots' / f'{shards.root.name}.png')
+            plot_study(shards, drawn[-1])
     return drawn
 
 
@@ -38,11 +38,12 @@ def draw_tables(root: Path, plots: str = 'plots') -> str:
         Markdown, with headings of the third level; equal shards give an equal
         text.
     """
-    parts = [_gate(root)]
-    for folder in _studies(root):
-        parts += [f'### Time to target: {folder.name}', study_tables(Shards(folder))]
-        if Shards(folder).target.is_file():
-            parts.append(f'![Probe against time]({plots}/{folder.name}.png)')
+    parts = [gate_line(root)]
+    for shards in studies(root):
+        name = shards.root.name
+        parts += [f'### Time to target: {name}', study_tables(shards)]
+        if shards.target.is_file():
+            parts.append(f'![Probe against time]({plots}/{name}.png)')
     for title, name, draw in _SECTIONS:
         if files := sorted((root / name).glob('*.json')):
             parts += [f'### {title}', draw(files)]
@@ -64,11 +65,14 @@ def fill_markers(text: str, tables: str, name: str) -> str:
     return f'{head}{begin}\n\n{tables}\n{end}{tail}'
 
 
-def _studies(root: Path) -> list[Path]:
-    return sorted(path.parent for path in root.glob('time_to_target/*/timing.json'))
+def studies(root: Path) -> list[Shards]:
+    """All studies whose arms were timed."""
+    return [
+        Shards(path.parent)
+        for path in sorted(root.glob('time_to_target/*/timing.json'))]
 
 
-def _gate(root: Path) -> str:
+def gate_line(root: Path) -> str:
     """The line that has to stand beside every ratio."""
     text = (f'Gate of the baseline (MAE, ViT-S at 112 px, 200 epochs, at least '
             f'{GATE:.0f} % linear probe on Imagenette): ')
@@ -86,35 +90,51 @@ def _throughput(files: list[Path]) -> str:
     parts = []
     for path in files:
         of = read_json(path)
-        machine = of['machine']['gpus'] if 'cuda' in of['device'] else [
-            of['machine']['cpu']]
         parts += [
             f'`{path.stem}`: {of["batch_size"]} images a step, {of["clock"]}, '
-            f'{machine[0]}{_options(of.get("command", ""))}; ratios to {of["peer"]}, '
+            f'{machine_of(of)}{_options(of)}; ratios to {of["peer"]}, '
             'medians (quartiles).',
             _throughput_table(of['arms'])]
     return '\n\n'.join(parts)
 
 
-def _options(command: str) -> str:
+def _options(of: dict) -> str:
+    return f'; configs with {changed}' if (changed := changed_options(of)) else ''
+
+
+def changed_options(of: dict) -> str:
     """What a command changed in all its configs, which keep their names."""
-    words = shlex.split(command)
+    words = shlex.split(of.get('command', ''))
     if '--cfg-options' not in words:
         return ''
     rest = words[words.index('--cfg-options') + 1:]
-    options = takewhile(lambda word: not word.startswith('--'), rest)
-    return f'; configs with {", ".join(options)}'
+    return ', '.join(takewhile(lambda word: not word.startswith('--'), rest))
+
+
+def machine_of(of: dict) -> str:
+    """The device that a shard was measured on."""
+    machine = of['machine']
+    return machine['gpus'][0] if 'cuda' in of['device'] else machine['cpu']
+
+
+def memory_kind(arm: dict) -> str:
+    """The allocator's peak on a GPU, else what is saved for backward."""
+    return 'peak_bytes' if 'peak_bytes' in arm else 'saved_bytes'
+
+
+def quartiles(of: dict) -> str:
+    """Median and quartiles."""
+    return f'{of["median"]:.2f} ({of["q1"]:.2f} to {of["q3"]:.2f})'
 
 
 def _throughput_table(arms: list[dict]) -> str:
-    memory = 'peak_bytes' if 'peak_bytes' in arms[0] else 'saved_bytes'
+    memory = memory_kind(arms[0])
     rows = []
     for arm in arms:
         ratio = arm['ratio_to_peer']
-        slower = ratio['step_seconds']
         rows.append([
             arm['name'],
-            f'{slower["median"]:.2f} ({slower["q1"]:.2f} to {slower["q3"]:.2f})',
+            quartiles(ratio['step_seconds']),
             f'{arm["images_per_second"]["median"]:,.1f}',
             f'{arm["views_per_second"]["median"]:,.1f}',
             f'{arm[memory] / 2**20:,.0f} ({ratio[memory]:.2f})',
@@ -132,12 +152,10 @@ def _inference(files: list[Path]) -> str:
     for path in files:
         of = read_json(path)
         arms = of['arms']
-        machine = of['machine']['gpus'] if 'cuda' in of['device'] else [
-            of['machine']['cpu']]
         parts += [
             f'`{path.stem}`: {of["config"]}, {of["batch_size"]} images of '
             f'{of["image_size"][0]} x {of["image_size"][1]} px, {of["clock"]}, '
-            f'{machine[0]}{_options(of.get("command", ""))}; tokens leave after the '
+            f'{machine_of(of)}{_options(of)}; tokens leave after the '
             f'layers {", ".join(map(str, arms[0]["drop_indices"]))}, by '
             f'{arms[0]["metric"]}.',
             markdown_table(
@@ -148,8 +166,7 @@ def _inference(files: list[Path]) -> str:
                     ' → '.join(map(str, arm['tokens'])),
                     f'{arm["macs"] / 1e9:.2f}',
                     f'{arm["images_per_second"]["median"]:,.1f}',
-                    '{median:.2f} ({q1:.2f} to {q3:.2f})'.format(
-                        **arm['speed_ratio']),
+                    quartiles(arm['speed_ratio']),
                 ] for arm in arms])]
     return '\n\n'.join(parts)
 

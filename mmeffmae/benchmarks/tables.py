@@ -32,12 +32,11 @@ def study_tables(shards: Shards) -> str:
     arms = read_arms(shards)
     parts = [_machine(shards)]
     if shards.target.is_file():
-        target = read_target(shards)
-        finished = [arm for arm in arms if arm.branches]
-        baseline = next(arm for arm in finished if arm.name == target['baseline'])
+        finished, baseline, target = read_finished(shards, arms)
         parts += [
             _target_line(target),
-            _time_table(finished, baseline, target),
+            time_table(time_rows(finished, baseline, target), target['probe'],
+                       baseline.name),
             _equal_line(finished),
             _equal_table(finished, baseline, target['probe']),
         ]
@@ -57,12 +56,33 @@ def _probe(shards: Shards) -> str:
     return read_json(shards.target)['probe'] if shards.target.is_file() else 'linear'
 
 
-def _machine(shards: Shards) -> str:
+def read_finished(
+    shards: Shards, arms: list[ArmResult]
+) -> tuple[list[ArmResult], ArmResult, dict]:
+    """Arms with finished seeds, the baseline among them, and the target.
+
+    Raises:
+        TargetError: The target is not what it was fixed from.
+    """
+    target = read_target(shards)
+    finished = [arm for arm in arms if arm.branches]
+    baseline = next(arm for arm in finished if arm.name == target['baseline'])
+    return finished, baseline, target
+
+
+def study_machine(shards: Shards) -> str:
+    """What the steps were timed on."""
     record = read_json(shards.timing)
     machine = record['machine']
-    device = machine['gpus'][0] if record['device'] == 'cuda' else (
-        f'one thread of {machine["cpu"]}')
-    return (f'Machine: {device}; PyTorch {record["packages"]["torch"].split()[-1]}. '
+    if record['device'] == 'cuda':
+        return machine['gpus'][0]
+    return f'one thread of {machine["cpu"]}'
+
+
+def _machine(shards: Shards) -> str:
+    packages = read_json(shards.timing)['packages']
+    return (f'Machine: {study_machine(shards)}; '
+            f'PyTorch {packages["torch"].split()[-1]}. '
             'Time is steps × isolated median step time.')
 
 
@@ -74,9 +94,19 @@ def _target_line(target: dict) -> str:
             f'{target["baseline"]} at its end ({final}).')
 
 
-def _time_table(
+def time_table(rows: Iterable[Sequence[str]], probe: str, baseline: str,
+               *first: str) -> str:
+    """A table of :func:`time_rows`, behind the columns ``first``."""
+    return markdown_table(
+        [*first, 'arm', 'seeds', 'budget, s', f'{probe} at the end, %',
+         'time to target, s (median)', f'ratio to {baseline} (95 %)',
+         'seeds that never reached it'], rows)
+
+
+def time_rows(
     arms: list[ArmResult], baseline: ArmResult, target: dict
-) -> str:
+) -> list[list[str]]:
+    """Cells of every arm's time to the target."""
     probe = target['probe']
     reference = baseline.times_to(target['target'], probe)
     rows = []
@@ -92,10 +122,7 @@ def _time_table(
             ratio,
             str(sum(math.isinf(time) for time in times)),
         ])
-    return markdown_table(
-        ['arm', 'seeds', 'budget, s', f'{probe} at the end, %',
-         'time to target, s (median)', f'ratio to {baseline.name} (95 %)',
-         'seeds that never reached it'], rows)
+    return rows
 
 
 def _seconds(time: float, budget: float) -> str:

@@ -13,6 +13,7 @@ from mmeffmae.benchmarks.results import (
     fill_markers,
 )
 from mmeffmae.benchmarks.shards import Shards, write_shard
+from mmeffmae.benchmarks.summary import draw_summary
 from mmeffmae.benchmarks.tables import study_tables
 from mmeffmae.benchmarks.target import fix_target
 
@@ -195,13 +196,54 @@ def test_every_kind_of_file_is_drawn(tmp_path):
     assert table['mini'] == [['htc', 'pretrained', '1', '1,200', '12.3']]
 
 
+def test_summary_by_hand(root):
+    """One table of each kind; the newer file of an arm, and machines as columns."""
+    def throughput(name, date, step, device='cpu', command='x'):
+        spread = dict(median=step, q1=step, q3=step)
+        arm = dict(saved_bytes=1, ratio_to_peer=dict(
+            step_seconds=spread, saved_bytes=0.5, peak_bytes=0.25))
+        if device != 'cpu':
+            arm['peak_bytes'] = 1
+        names = 'emae_vit-base_8xb64', 'mae_vit-base_8xb512'
+        write_shard(
+            dict(date=date, peer=names[1], device=device, command=command,
+                 machine=dict(cpu='a CPU', gpus=['a GPU']),
+                 arms=[dict(arm, name=n) for n in names]),
+            root / 'throughput' / f'{name}.json')
+
+    throughput('b', '2026-01-01', 9.0)
+    throughput('a', '2026-01-02', 3.0)
+    throughput('small', '2026-01-01', 4.0, command='x --cfg-options a=1 --json y')
+    throughput('gpu', '2026-01-01', 2.0, device='cuda:0')
+    for seed, (init, value) in enumerate((
+            ('pretrained', 10.0), ('pretrained', 12.0), ('untrained', 9.0))):
+        write_shard(
+            dict(data='mini', config='c/htc_vit_x.py', init=init, seed=seed,
+                 iterations=1200, values={'box AP': value, 'mask AP': 1.0}),
+            root / 'dense' / f'{seed}.json')
+    text = draw_summary(root)
+    table = rows(text)
+    assert '`small`: linear probe 59.0 %, one thread of a test' in text
+    assert '(plots/small.png)' in text
+    assert table['small'][0] == ['mae', '3', '100', '60.0 ± 0.1', '87', '1', '0']
+    assert table['arm'] == [['peer', 'step time, a CPU', 'memory, a CPU',
+                             'step time, a GPU', 'memory, a GPU']]
+    assert table['emae_vit-base'] == [
+        ['mae_vit-base', '3.00 (3.00 to 3.00)', '0.50', '2.00 (2.00 to 2.00)', '0.25']]
+    assert table['emae_vit-base, a=1'][0][1:] == [
+        '4.00 (4.00 to 4.00)', '0.50', '–', '–']
+    assert table['mini'] == [['htc_vit', '1,200',
+                              'box AP 11.0 ± 1.4, mask AP 1.0 ± 0.0 (2 seeds)',
+                              'box AP 9.0, mask AP 1.0 (1 seed)']]
+
+
 def test_committed_tables_are_those_of_the_committed_files():
     """Otherwise: python tools/benchmarks/draw.py, and commit what it wrote."""
     root = ROOT / 'benchmarks'
     tables = draw_tables(root)
     assert (root / 'RESULTS.md').read_text().endswith(tables)
     readme = (ROOT / 'README.md').read_text()
-    tables = draw_tables(root, plots='benchmarks/plots')
-    assert readme == fill_markers(readme, tables, 'README.md')
+    summary = draw_summary(root, plots='benchmarks/plots')
+    assert readme == fill_markers(readme, summary, 'README.md')
     assert {path.stem for path in (root / 'plots').glob('*.png')} == {
         path.parent.name for path in root.glob('time_to_target/*/target.json')}

@@ -3,8 +3,8 @@
 
     python tools/benchmarks/draw.py
 
-Writes benchmarks/RESULTS.md, benchmarks/plots/, and the part of README.md between
-its markers. Equal files give equal tables.
+Writes benchmarks/RESULTS.md and benchmarks/plots/, and a summary between the
+markers of README.md. Equal files give equal tables.
 """
 import argparse
 import sys
@@ -16,6 +16,7 @@ from mmeffmae.benchmarks.results import (
     draw_tables,
     fill_markers,
 )
+from mmeffmae.benchmarks.summary import draw_summary
 from mmeffmae.benchmarks.target import TargetError
 
 HEAD = ('# Results\n\nDrawn by `python tools/benchmarks/draw.py` from the files of '
@@ -34,9 +35,9 @@ def main(argv: list[str] | None = None) -> None:
     try:
         (args.root / 'RESULTS.md').write_text(HEAD + draw_tables(args.root))
         written = [args.root / 'RESULTS.md', *draw_plots(args.root)]
-        tables = draw_tables(args.root, plots=f'{args.root}/plots')
+        summary = draw_summary(args.root, plots=f'{args.root}/plots')
         text = args.readme.read_text()
-        args.readme.write_text(fill_markers(text, tables, str(args.readme)))
+        args.readme.write_text(fill_markers(text, summary, str(args.readme)))
     except (FileNotFoundError, TargetError, ValueError) as error:
         sys.exit(f'error: {error}')
     print('written:', *written, args.readme)
