@@ -1,7 +1,7 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
 # Every method on a plain ViT, its controls and both baselines. Two CPU cores,
 # Imagenette at 64 px: checks that things learn and that nothing got slower; ranks
-# nothing. Five minutes of one core an arm and seed.
+# nothing. 200 seconds of one core an arm and seed.
 _configs = '../../configs/{}-192x6-p8_1xb64-coslr-{}_imagenette64.py'
 # The trials multiply it by 0.5 to 4.
 _rate = {'optim_wrapper.optimizer.lr': 1e-3}
@@ -42,6 +42,6 @@ arms = {
         'mae/mae_vit', **{'model.backbone.ffn': dict(type='mmeffmae.ConvFFN')}),
     'mae+sharing': _arm('mae/mae_vit', **{'model.backbone.share_attn': 1}),
 }
-budget = dict(kind='time', amount=300)
+budget = dict(kind='time', amount=200)
 seeds = (0, 1, 2)
 tune_seed = 100
