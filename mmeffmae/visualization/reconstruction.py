@@ -27,7 +27,9 @@ def to_uint8_rgb(images: Tensor,
     """Undo a data preprocessor's normalisation and channel order.
 
     Args:
-        images: Model inputs, ``(..., C, H, W)`` float, C = 1 or 3.
+        images: Model inputs, ``(..., C, H, W)`` float, C = 1 or 3; any C if
+            the preprocessor says how they are drawn
+            (:meth:`mmeffmae.models.BandDataPreprocessor.drawable`).
         preprocessor: The data preprocessor that made them.
         channel_order: Order of C = 3 channels in ``images``, ``'rgb'`` or
             ``'bgr'``. By default RGB if the preprocessor converts, and BGR,
@@ -39,6 +41,9 @@ def to_uint8_rgb(images: Tensor,
     Raises:
         ValueError: Another number of channels or another order.
     """
+    drawable = getattr(preprocessor, 'drawable', None)
+    if drawable is not None:
+        images = drawable(images)
     channels = images.shape[-3]
     if channels not in (1, 3):
         raise ValueError(f'images of {channels} channels cannot be drawn: '
@@ -48,7 +53,7 @@ def to_uint8_rgb(images: Tensor,
     if order not in ('rgb', 'bgr'):
         raise ValueError(f"channel_order {order!r}: use 'rgb' or 'bgr'")
     pixels = images.detach().float().cpu()
-    if getattr(preprocessor, '_enable_normalize', False):
+    if drawable is None and getattr(preprocessor, '_enable_normalize', False):
         pixels = pixels * preprocessor.std.cpu() + preprocessor.mean.cpu()
     pixels = pixels.round().clamp(0, 255).to(torch.uint8)
     if channels == 1:
