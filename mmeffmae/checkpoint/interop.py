@@ -61,7 +61,7 @@ def _check_parts(path: Path, own: Mapping[str, Tensor],
         ('cls_token' not in own, 'no class token'),
         ('ln1.weight' not in own, 'no final norm'),
         (scaled, 'layer scale, which ViTModel has not'),
-        (meta['channel_order'] != 'rgb', 'input in BGR'),
+        (meta['channel_order'] == 'bgr', 'input in BGR'),
     ):
         if wrong:
             raise CheckpointError(
