@@ -8,6 +8,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
 
+from mmeffmae.evaluation.building import quiet
 from mmeffmae.evaluation.rng import isolated_rng
 from mmeffmae.evaluation.throughput import build_arm, clock, interleave, spread
 
@@ -62,7 +63,8 @@ def measure(config: Config, batch: int, machine: Machine) -> Speed | None:
     """
     device = torch.device(machine.device)
     try:
-        arm = build_arm('plan', config, batch, device, warmup=1)
+        with quiet():
+            arm = build_arm('plan', config, batch, device, warmup=1)
         read = clock(device) if machine.on_gpu else time.perf_counter
         seconds = interleave([arm.step], _ROUNDS, 1, read)[0]
     except torch.cuda.OutOfMemoryError:

@@ -89,7 +89,7 @@ def draw_reconstruction(images: Tensor,
     shown = _shown_pixels(plan, images.shape[-2:]).unsqueeze(2)
     seen = torch.where(shown, original, original.new_tensor(MASKED))
     views = torch.stack([seen, predicted], dim=2).flatten(1, 2)
-    return _tile(torch.cat([original, views], dim=1), margin)
+    return tile_pictures(torch.cat([original, views], dim=1), margin)
 
 
 def _shown_pixels(plan: MaskPlan, size: torch.Size) -> Tensor:
@@ -103,7 +103,7 @@ def _shown_pixels(plan: MaskPlan, size: torch.Size) -> Tensor:
     return F.interpolate(patches, size=tuple(size), mode='nearest').bool()
 
 
-def _tile(tiles: Tensor, margin: int) -> np.ndarray:
+def tile_pictures(tiles: Tensor, margin: int) -> np.ndarray:
     """Lay out ``(rows, columns, 3, H, W)`` as one ``(H', W', 3)`` picture."""
     tiles = F.pad(tiles, (margin, 0, margin, 0), value=BORDER)
     rows, columns, _, height, width = tiles.shape
