@@ -21,10 +21,9 @@ def difference_hash(image: np.ndarray) -> int:
     Args:
         image: ``(H, W, C)`` of any type; the bands are averaged.
     """
-    small = cv2.resize(
-        image.astype(np.float32), (9, 8), interpolation=cv2.INTER_AREA)
-    grey = small if small.ndim == 2 else small.mean(axis=2)
-    bits = grey[:, 1:] > grey[:, :-1]
+    grey = image.mean(axis=2, dtype=np.float32)
+    small = cv2.resize(grey, (9, 8), interpolation=cv2.INTER_AREA)
+    bits = small[:, 1:] > small[:, :-1]
     return int.from_bytes(np.packbits(bits).tobytes(), 'big')
 
 

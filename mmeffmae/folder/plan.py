@@ -1,5 +1,6 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
 """What to train, for how long, and why: chosen from measured steps."""
+import copy
 import math
 import statistics
 from collections.abc import Mapping
@@ -150,9 +151,11 @@ class _Planner:
         return Plan(
             config, recipe, self.choices, epochs, seconds, self.warnings)
 
-    def _note(self, name: str, value: Any, reason: str, asked: Any = None) -> None:
+    def _note(self, name: str, value: Any, reason: str, asked: Any = None,
+              figures: str = '') -> None:
+        reason = 'as you asked' if asked is not None else reason
         self.choices.append(Choice(
-            name, str(value), 'as you asked' if asked is not None else reason))
+            name, str(value), '; '.join(filter(None, [reason, figures]))))
 
     def _model(self) -> Recipe:
         request = self.request
@@ -299,8 +302,9 @@ class _Planner:
             batch = (f'{recipe.effective_batch} ({recipe.batch} x '
                      f'{recipe.accumulate} accumulated)')
         self._note(
-            'batch', batch, 'at least 16 updates a pass over the images; a step takes '
-            f'{speed.memory / 2**30:.2f} GiB', self.request.batch_size)
+            'batch', batch, 'at least 16 updates a pass over the images',
+            self.request.batch_size,
+            f'a step takes {speed.memory / 2**30:.2f} GiB')
         return recipe, speed
 
     def _workers(self, speed: Speed) -> int:
@@ -312,9 +316,10 @@ class _Planner:
         else:
             workers = 1 if self.machine.cores > 1 else 0
         self._note(
-            'loading', f'{workers} process{"es" * (workers != 1)}',
+            'loading', f'{workers} process{"es" * (workers != 1)}', '',
+            self.request.workers,
             f'one core loads {1 / speed.load_seconds:.0f} images/s, the steps take '
-            f'{speed.steps_rate:.0f}', self.request.workers)
+            f'{speed.steps_rate:.0f}')
         rate = speed.rate(workers, self.machine)
         if self.machine.on_gpu and rate < 0.8 * speed.steps_rate:
             self.warnings.append(
@@ -329,14 +334,17 @@ class _Planner:
         if self.seconds is None:
             epochs = asked or _DEFAULT_EPOCHS
             reason = 'the schedule of the configs for folders; --minutes sets a limit'
+            figures = f'{rate:.1f} images/s measured'
         else:
             fitting = int(self.seconds / one)
             if fitting < (asked or 1):
                 raise PlanError(self._too_short(recipe, rate, one, asked or 1))
             epochs = asked or min(fitting, _MAX_EPOCHS)
-            reason = (f'{rate:.1f} images/s measured, {self.seconds / 60:.1f} of '
-                      f'{self.request.minutes:g} minutes left to train')
-        self._note('epochs', epochs, reason, asked)
+            reason = 'what the time is enough for' if epochs < _MAX_EPOCHS else (
+                'as many as masked autoencoders were ever trained for')
+            figures = (f'{rate:.1f} images/s measured, {self.seconds / 60:.1f} of '
+                       f'{self.request.minutes:g} minutes left to train')
+        self._note('epochs', epochs, reason, asked, figures)
         updates = epochs * math.ceil(self.num_images / recipe.effective_batch)
         self._note('time', _duration(one * epochs),
                    f'{updates:,} updates, {epochs * self.num_images:,} images')
@@ -389,13 +397,13 @@ class _Planner:
         iters = math.ceil(self.num_images / recipe.batch)
         total = epochs * iters
         self._learning_rate(config, recipe, total // recipe.accumulate)
-        warmup = max(1, total // 10)
-        config.param_scheduler = [
-            dict(type='LinearLR', start_factor=1e-4, by_epoch=False, begin=0,
-                 end=warmup),
+        # A linear rise of one step would never leave its start.
+        warmup = total // 10 if total >= 20 else 0
+        rise = [dict(type='LinearLR', start_factor=1e-4, by_epoch=False, begin=0,
+                     end=warmup)]
+        config.param_scheduler = rise[:warmup] + [
             dict(type='CosineAnnealingLR', by_epoch=False, begin=warmup, end=total,
-                 T_max=max(1, total - warmup)),
-        ]
+                 T_max=total - warmup)]
         config.train_cfg = dict(by_epoch=True, max_epochs=epochs)
         config.train_dataloader.update(
             num_workers=workers, persistent_workers=workers > 0)
@@ -407,7 +415,7 @@ class _Planner:
             hooks.reconstruction.interval = max(1, epochs // 10)
         config.randomness.seed = request.seed
         if request.options:
-            config.merge_from_dict(dict(request.options))
+            config.merge_from_dict(copy.deepcopy(dict(request.options)))
         return config
 
     def _learning_rate(self, config: Config, recipe: Recipe, updates: int) -> None:

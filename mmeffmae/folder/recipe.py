@@ -156,7 +156,7 @@ class Recipe:
         cfg.optim_wrapper.accumulative_counts = self.accumulate
         cfg.optim_wrapper.enabled = self.precision == 'bf16'
         if options:
-            cfg.merge_from_dict(dict(options))
+            cfg.merge_from_dict(copy.deepcopy(dict(options)))
         return cfg
 
 

@@ -50,7 +50,7 @@ def to_uint8_rgb(images: Tensor,
                          'give 1 or 3')
     order = channel_order or preprocessing_of_module(preprocessor).get(
         'channel_order', 'bgr')
-    if order not in ('rgb', 'bgr'):
+    if order not in ('rgb', 'bgr', 'file'):  # of other bands, drawn as they are
         raise ValueError(f"channel_order {order!r}: use 'rgb' or 'bgr'")
     pixels = images.detach().float().cpu()
     if drawable is None and getattr(preprocessor, '_enable_normalize', False):
