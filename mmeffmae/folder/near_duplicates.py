@@ -2,14 +2,14 @@
 """Near-duplicates by a hash of small thumbnails, before anything is trained."""
 from collections import defaultdict
 from collections.abc import Sequence
-from itertools import combinations
 
 import cv2
 import numpy as np
 
 #: Bits of two hashes that may differ.
 DISTANCE = 3
-_BANDS = DISTANCE + 1
+_PARTS = DISTANCE + 1
+_WIDTH = 64 // _PARTS
 
 
 def difference_hash(image: np.ndarray) -> int:
@@ -28,10 +28,12 @@ def difference_hash(image: np.ndarray) -> int:
 
 
 def near_duplicate_groups(hashes: Sequence[int]) -> list[list[int]]:
-    """Groups of images whose hashes differ by at most :data:`DISTANCE` bits.
+    """Images whose hash differs from an earlier one's by :data:`DISTANCE` bits.
 
-    Two such hashes agree in at least one of ``DISTANCE + 1`` parts, so that only
-    images that share a part are compared.
+    The first image of a group stands for it: every other is close to that one, so
+    that a slow change over many images does not make them one group. Two such
+    hashes agree in at least one of ``DISTANCE + 1`` parts, so that only images that
+    share a part are compared.
 
     Args:
         hashes: Of :func:`difference_hash`.
@@ -39,26 +41,17 @@ def near_duplicate_groups(hashes: Sequence[int]) -> list[list[int]]:
     Returns:
         Positions in ``hashes``, ascending, of every group of two or more.
     """
-    holders = defaultdict(list)
+    groups: dict[int, list[int]] = {}
+    firsts: dict[tuple[int, int], list[int]] = defaultdict(list)
     for position, value in enumerate(hashes):
-        holders[value].append(position)
-    parent = {value: value for value in holders}
-
-    def root(value: int) -> int:
-        while parent[value] != value:
-            value = parent[value]
-        return value
-
-    width = 64 // _BANDS
-    for part in range(_BANDS):
-        buckets = defaultdict(list)
-        for value in holders:
-            buckets[value >> part * width & (1 << width) - 1].append(value)
-        for bucket in buckets.values():
-            for a, b in combinations(bucket, 2):
-                if (a ^ b).bit_count() <= DISTANCE:
-                    parent[root(a)] = root(b)
-    groups = defaultdict(list)
-    for value, positions in holders.items():
-        groups[root(value)] += positions
-    return sorted(sorted(group) for group in groups.values() if len(group) > 1)
+        parts = [(part, value >> part * _WIDTH & (1 << _WIDTH) - 1)
+                 for part in range(_PARTS)]
+        close = [first for part in parts for first in firsts[part]
+                 if (value ^ hashes[first]).bit_count() <= DISTANCE]
+        if close:
+            groups[min(close)].append(position)
+            continue
+        groups[position] = [position]
+        for part in parts:
+            firsts[part].append(position)
+    return [group for group in groups.values() if len(group) > 1]
