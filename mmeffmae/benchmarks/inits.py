@@ -251,15 +251,14 @@ def init_tables(comparisons: Sequence[Comparison]) -> str:
         seeds = sorted({len(values) for of in one.values.values()
                         for values in of.values()})
         number = '–'.join(map(str, sorted({seeds[0], seeds[-1]})))
+        columns = [f'{100 * share:g} % of the labels' for share in one.shares]
         parts += [
             f'### {one.title}: {one.metric}, %',
             f'{one.iterations:,} iterations at every share of the labels; seeds: '
             f'{number}.',
-            markdown_table(
-                ['start', *(f'{100 * share:g} % of the labels' for share in one.shares)],
-                rows),
-            '\n'.join(f'- {100 * share:g} % of the labels: {one.verdict(share)}.'
-                      for share in one.shares)]
+            markdown_table(['start', *columns], rows),
+            '\n'.join(f'- {column}: {one.verdict(share)}.'
+                      for column, share in zip(columns, one.shares))]
     return '\n\n'.join(parts) + '\n'
 
 

@@ -29,6 +29,8 @@ OVERHEAD = 45
 _SLACK = 0.1
 #: Updates below which the rate of short runs is taken.
 _SHORT_RUN = 2000
+#: Iterations below which PCAE's teacher has to follow faster.
+_SHORT_TEACHER = 10_000
 _CHECKPOINT_SECONDS = 600
 
 
@@ -407,6 +409,10 @@ class _Planner:
         config.train_cfg = dict(by_epoch=True, max_epochs=epochs)
         config.train_dataloader.update(
             num_workers=workers, persistent_workers=workers > 0)
+        if 'teacher' in config.model and total < _SHORT_TEACHER:
+            config.model.teacher.momentum = 0.996
+            self._note(
+                'teacher', 'momentum 0.996', 'it follows in a few thousand steps')
         hooks = config.default_hooks
         hooks.checkpoint.interval = min(
             epochs, max(1, round(_CHECKPOINT_SECONDS / epoch_seconds)))

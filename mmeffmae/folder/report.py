@@ -1,6 +1,6 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
 """The page about a run on a folder: what was found, chosen, and learned."""
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from html import escape
 from pathlib import Path
 from typing import Any, Optional
@@ -109,26 +109,24 @@ def _skipped(path: Path) -> Iterable[str]:
 
 def _next(run: Run, record: Mapping[str, Any]) -> Iterable[str]:
     config = run.work_dir / 'config.py'
+    # Encoders without a stock equivalent load the checkpoint as it is.
+    weights = run.backbone or run.checkpoint
     if run.backbone:
         yield backbone_use(run.backbone)
     yield ('<p>Does it help? Compare the same classifier from it, from untrained and '
            'from public weights; a folder of one sub-folder a class is enough:</p>'
            + _command(
-               f'python tools/compare_inits.py {config} --scratch {run.backbone}',
+               f'python tools/compare_inits.py {config} --scratch {weights}',
                '--public FILE --labelled TRAIN VAL --shares 0.1 1 --seeds 0 1 2'))
     yield ('<p>Features, neighbours and near-duplicates of any folder:</p>' + _command(
         f'python tools/predict.py {config} {run.checkpoint} FOLDER --task embed'))
     yield ('<p>Train longer: give another work directory, and more minutes or the '
            'weights of this run:</p>' + _command(
                f'python tools/pretrain_folder.py {record["folder"]}',
-               f'--init {run.backbone} --minutes M --work-dir NEW'))
+               f'--init {weights} --minutes M --work-dir NEW'))
     yield ('<p>The run again, by hand:</p>' + _command(
         f'python tools/train.py {config} --work-dir NEW'))
 
 
-def _command(*lines: Sequence[str]) -> str:
-    return f'<pre>{escape(" ".join(lines[:1]) + "".join(_more(lines[1:])))}</pre>'
-
-
-def _more(lines: Iterable[Any]) -> Iterable[str]:
-    return (f' \\\n    {line}' for line in lines)
+def _command(*lines: str) -> str:
+    return '<pre>' + escape(' \\\n    '.join(lines)) + '</pre>'
