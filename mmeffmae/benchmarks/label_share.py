@@ -74,7 +74,8 @@ def _map_names(root: Path, source: str, images: str) -> list[str]:
 
 def _coco_share(content: dict[str, Any], share: float) -> dict[str, Any]:
     """Repeated images and their annotations get identities of their own."""
-    images, annotations = [], []
+    images: list[dict] = []
+    annotations: list[dict] = []
     of_image: dict[Any, list[dict]] = {}
     for annotation in content['annotations']:
         of_image.setdefault(annotation['image_id'], []).append(annotation)

@@ -44,8 +44,9 @@ def read_backbone(path: str | os.PathLike, target: str | os.PathLike) -> Path:
     buffer = io.BytesIO()
     torch.save(dict(state_dict={
         _PREFIX + key: value for key, value in own.items()}), buffer)
+    target = Path(target)
     AtomicLocalBackend().put(buffer.getvalue(), target)
-    return Path(target)
+    return target
 
 
 def write_for(layout: str, exported: str | os.PathLike) -> Path:

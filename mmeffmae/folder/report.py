@@ -104,7 +104,8 @@ def _skipped(path: Path) -> Iterable[str]:
     if not lines:
         return
     yield f'<p>Skipped, all in <code>{escape(str(path))}</code>:</p>'
-    yield html_table(tuple((line + '\t').split('\t')[:2]) for line in lines[:_LISTED])
+    parts = (line.partition('\t') for line in lines[:_LISTED])
+    yield html_table((name, reason) for name, _, reason in parts)
 
 
 def _next(run: Run, record: Mapping[str, Any]) -> Iterable[str]:

@@ -249,7 +249,9 @@ def _fits(survey: Survey, name: str, header: Header) -> bool:
 def _read(survey: Survey, headers: dict[str, Header],
           progress: Callable[[int, int], None]) -> None:
     """Decode the images, as training will; several at a time."""
-    hashes, means, squares = [], [], []
+    hashes: list[int] = []
+    means: list[np.ndarray] = []
+    squares: list[np.ndarray] = []
     load = LoadImage()
 
     def decode(name: str) -> Union[tuple, str]:
@@ -275,8 +277,9 @@ def _read(survey: Survey, headers: dict[str, Header],
                 continue
             survey.names.append(name)
             survey.headers.append(headers[name])
-            for values, value in zip((hashes, means, squares), result):
-                values.append(value)
+            hashes.append(result[0])
+            means.append(result[1])
+            squares.append(result[2])
     survey.duplicates = near_duplicate_groups(hashes)
     if means:
         mean = np.mean(means, axis=0)
