@@ -5,9 +5,9 @@ from mmengine.hooks import Hook
 
 from mmeffmae.engine.hooks import DecoderWarmupHook
 
-#: Of 12 iterations, 2 an update: the encoder stays for the first 4.
+#: Of 12 iterations, 2 an update: the encoder stays for the first 5.
 SETTINGS = dict(
-    custom_hooks=[dict(type='mmeffmae.DecoderWarmupHook', share=.3)],
+    custom_hooks=[dict(type='mmeffmae.DecoderWarmupHook', share=.4)],
     optim_wrapper=dict(accumulative_counts=2),
     default_hooks=dict(checkpoint=dict(by_epoch=False, interval=2, max_keep_ckpts=9)))
 
@@ -39,7 +39,7 @@ def test_encoder_waits_and_a_resumed_run_equals_the_unbroken(
     watch = Watch()
     runner.register_hook(watch)
     runner.train()
-    # Updates follow every second iteration; number 4 is the first of the third.
+    # Updates follow every second iteration; that of the sixth is the first.
     assert watch.moved == [(i >= 5, i >= 1) for i in range(12)]
     for stopped in (2, 4):
         cfg = tiny_cfg(SETTINGS)
