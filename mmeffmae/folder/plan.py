@@ -12,7 +12,7 @@ from mmengine.config import Config
 
 from .machine import Machine
 from .measure import Speed, measure
-from .recipe import ENCODERS, METHODS, InitialWeights, PlanError, Recipe
+from .recipe import ENCODERS, InitialWeights, PlanError, Recipe
 from .survey import Survey
 
 #: Images below which no plan is made, and below which a warning stands.
@@ -465,5 +465,3 @@ def _duration(seconds: float) -> str:
         return f'{seconds / 60:.1f} min'
     return f'{seconds / 3600:.1f} h'
 
-
-__all__ = ['METHODS', 'Choice', 'Plan', 'PlanError', 'Request', 'make_plan']

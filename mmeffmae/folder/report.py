@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from mmengine.config import Config
 
+from mmeffmae.datasets.unlabelled import read_list
 from mmeffmae.evaluation.building import build_model, load_weights
 from mmeffmae.inference import (
     embed_images,
@@ -60,7 +61,7 @@ def neighbours_picture(run: Run, device: str) -> Optional[np.ndarray]:
         RGB ``(H, W, 3)`` uint8; None without a backbone or enough images.
     """
     dataset = run.config.train_dataloader.dataset
-    names = Path(dataset.ann_file).read_text(encoding='utf-8').splitlines()
+    names = read_list(dataset.ann_file, 'neighbours_picture')
     count = min(len(names), _EMBEDDED.get(device, _EMBEDDED['cpu']))
     files = [Path(dataset.data_root) / names[i * len(names) // count]
              for i in range(count)]
@@ -112,13 +113,16 @@ def _next(run: Run, record: Mapping[str, Any]) -> Iterable[str]:
     config = run.work_dir / 'config.py'
     # Encoders without a stock equivalent load the checkpoint as it is.
     weights = run.backbone or run.checkpoint
+    init = record['asked']['init']
+    files = (f'--continued {weights} --public {init}' if init else
+             f'--scratch {weights} --public FILE')
     if run.backbone:
         yield backbone_use(run.backbone)
     yield ('<p>Does it help? Compare the same classifier from it, from untrained and '
            'from public weights; a folder of one sub-folder a class is enough:</p>'
            + _command(
-               f'python tools/compare_inits.py {config} --scratch {weights}',
-               '--public FILE --labelled TRAIN VAL --shares 0.1 1 --seeds 0 1 2'))
+               f'python tools/compare_inits.py {config} {files}',
+               '--labelled TRAIN VAL --shares 0.1 1 --seeds 0 1 2'))
     yield ('<p>Features, neighbours and near-duplicates of any folder:</p>' + _command(
         f'python tools/predict.py {config} {run.checkpoint} FOLDER --task embed'))
     yield ('<p>Train longer: give another work directory, and more minutes or the '

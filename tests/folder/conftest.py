@@ -21,7 +21,7 @@ def smooth():
 @pytest.fixture
 def photographs(tmp_path, smooth):
     """A folder of 40 small photographs."""
-    folder = tmp_path / 'photographs'
+    folder = tmp_path / 'Fotos 写真'
     folder.mkdir()
     for i in range(40):
         Image.fromarray(smooth()).save(folder / f'{i:02}.jpg')

@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.registry import DATASETS
 
 from mmeffmae.checkpoint import load_checkpoint_safely, load_with_report
 from mmeffmae.folder import plan as plan_module
 from mmeffmae.folder.machine import Machine
 from mmeffmae.folder.measure import Speed
-from mmeffmae.folder.plan import PlanError, Request, make_plan
+from mmeffmae.folder.plan import Request, make_plan
+from mmeffmae.folder.recipe import PlanError
 from mmeffmae.folder.session import Session
 from mmeffmae.folder.survey import survey_folder
 from mmeffmae.models import MaskedViT
@@ -33,6 +35,9 @@ TINY = dict(
 
 def test_a_folder_becomes_a_backbone_and_a_report(photographs, tmp_path, capsys):
     (photographs / 'broken.jpg').write_bytes(b'')
+    # A separator of lines to Python's splitlines, but not of a list of files.
+    odd = 'grüße\u2028 📷.jpg'
+    (photographs / '07.jpg').rename(photographs / odd)
     work_dir = tmp_path / 'run'
     request = Request(epochs=2, minutes=30, **TINY)
     session = Session(photographs, work_dir, request)
@@ -43,7 +48,7 @@ def test_a_folder_becomes_a_backbone_and_a_report(photographs, tmp_path, capsys)
     assert 'plan' in session._read()['seconds']
     page = (work_dir / 'report.html').read_text()
     for part in ('Reconstructions', 'Nearest neighbours', 'broken.jpg',
-                 'images/s', 'compare_inits.py'):
+                 'images/s', '--scratch'):
         assert part in page, part
     content = load_checkpoint_safely(work_dir / 'backbone.pth')
     assert content['meta']['img_size'] == 32
@@ -51,8 +56,10 @@ def test_a_folder_becomes_a_backbone_and_a_report(photographs, tmp_path, capsys)
 
     # The saved config is whole, and its rate is not scaled again.
     config = Config.fromfile(work_dir / 'config.py')
-    assert len(Path(config.train_dataloader.dataset.ann_file).read_text(
-        ).splitlines()) == 40
+    dataset = DATASETS.build(config.train_dataloader.dataset)
+    paths = [dataset.get_data_info(i)['img_path'] for i in range(len(dataset))]
+    assert len(paths) == 40 and str(photographs / odd) in paths
+    assert 'unreadable_images.txt' not in {p.name for p in work_dir.glob('*/*')}
     lines = [json.loads(line) for path in work_dir.glob('*/vis_data/scalars.json')
              for line in path.read_text().splitlines()]
     rates = [line['lr'] for line in lines if 'lr' in line]
@@ -98,7 +105,8 @@ def test_five_bands_of_sixteen_bits_from_rgb_weights(tmp_path, smooth, capsys):
     report = load_with_report(
         encoder, content['state_dict'], prefix='backbone.')
     assert report.complete and not report.resized
-    assert (tmp_path / 'run/report.html').is_file()
+    page = (tmp_path / 'run/report.html').read_text()
+    assert f'--public {tmp_path}/rgb.pth' in page and 'licence unknown' in page
 
 
 @pytest.mark.parametrize('channels', [1, 5])
