@@ -191,8 +191,9 @@ class _Planner:
             encoder = self.request.encoder or init.encoder
             if encoder is None:
                 raise PlanError(
-                    f'--init {init.path}: which encoder it holds cannot be told: pass '
-                    f'--encoder, one of {", ".join(ENCODERS)}')
+                    f'--init {init.path} holds none of {", ".join(ENCODERS)}, or which '
+                    'one cannot be told: pass --encoder, and with --cfg-options '
+                    'model.backbone.arch what differs from it')
             self._note('initial weights', init.path.name, f'licence {init.licence}')
             reason = 'that of the initial weights'
         elif pyramid:

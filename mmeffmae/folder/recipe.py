@@ -39,8 +39,9 @@ ENCODERS = {
     'swin-tiny': ('mmeffmae.UMSwin', 'tiny'),
     'swin-large': ('mmeffmae.UMSwin', 'large'),
 }
-_WIDTHS = {192: 'vit-tiny', 384: 'vit-small', 768: 'vit-base', 1024: 'vit-large',
-           1280: 'vit-huge'}
+#: Width and depth of the plain ones.
+_SIZES = {(192, 12): 'vit-tiny', (384, 12): 'vit-small', (768, 12): 'vit-base',
+          (1024, 24): 'vit-large', (1280, 32): 'vit-huge'}
 
 
 @dataclass(frozen=True)
@@ -80,9 +81,10 @@ class InitialWeights:
             raise PlanError(f'--init: {error}') from error
         projection = own.get('patch_embed.projection.weight')
         plain = projection is not None and 'pos_embed' in own
+        depth = len({key.split('.')[1] for key in own if key.startswith('layers.')})
         return cls(
             Path(path).expanduser().absolute(), nested,
-            _WIDTHS.get(own['pos_embed'].shape[-1]) if plain else None,
+            _SIZES.get((own['pos_embed'].shape[-1], depth)) if plain else None,
             projection.shape[-1] if plain and projection is not None else None,
             any('.gamma1.' in key for key in own), licence_of(path, content))
 

@@ -13,6 +13,7 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS
 
 from mmeffmae.checkpoint import load_checkpoint_safely, load_with_report
+from mmeffmae.checkpoint.layouts import from_own_names
 from mmeffmae.folder import plan as plan_module
 from mmeffmae.folder.machine import Machine
 from mmeffmae.folder.measure import Speed
@@ -199,6 +200,21 @@ def test_little_memory_costs_steps_not_the_batch(planned):
 def test_what_cannot_work_is_said_with_what_would_fit(planned, asked, message):
     with pytest.raises(PlanError, match=message):
         planned(**dict(dict(patch_size=16), **asked))
+
+
+def test_initial_weights_say_their_encoder(planned, tmp_path):
+    arch = dict(embed_dims=192, num_heads=3, feedforward_channels=768)
+    for depth, name in ((12, 'vit-tiny'), (6, None)):
+        encoder = MaskedViT(dict(arch, num_layers=depth), img_size=28, patch_size=14)
+        torch.save(from_own_names(encoder.state_dict(), 'timm'), tmp_path / 'a.pth')
+        if name is None:
+            with pytest.raises(PlanError, match='a.pth holds none of vit-tiny.*arch'):
+                planned(init=str(tmp_path / 'a.pth'))
+            continue
+        plan = planned(init=str(tmp_path / 'a.pth'))
+        assert (plan.recipe.encoder, plan.recipe.patch_size) == (name, 14)
+        assert plan.recipe.img_size % 28 == 0
+        assert plan.config.model.backbone.init_cfg.checkpoint.endswith('a.pth')
 
 
 def test_tool_says_what_is_wrong_and_writes_nothing(photographs, tmp_path):
