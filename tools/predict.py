@@ -16,6 +16,7 @@ from mmeffmae.inference import (
     Predictor,
     embed_images,
     list_images,
+    loader_of,
     near_duplicates,
     nearest_neighbours,
     read_images,
@@ -98,7 +99,8 @@ def reconstruct(args: argparse.Namespace, config: Config,
     unreadable = []
     for file in files:
         try:
-            inputs = read_images([file], tuple(model.backbone.img_size))
+            inputs = read_images(
+                [file], tuple(model.backbone.img_size), loader_of(config))
         except UnreadableImage as error:
             unreadable.append(str(error))
             continue
@@ -114,7 +116,8 @@ def embed(args: argparse.Namespace, config: Config, files: list[Path]) -> list[s
     config.model.backbone.init_cfg = None
     model = build_model(config, device=args.device)
     print(load_weights(model.backbone, args.checkpoint, 'backbone.')[1])
-    features, kept, unreadable = embed_images(model, files)
+    features, kept, unreadable = embed_images(
+        model, files, load=loader_of(config))
     names = [str(file) for file in kept]
     out = Path(args.out)
     indices, cosines = nearest_neighbours(features, args.neighbours)

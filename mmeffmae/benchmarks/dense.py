@@ -16,6 +16,7 @@ from mmeffmae.config_hash import config_hash
 from mmeffmae.evaluation.downstream import DownstreamRun
 from mmeffmae.evaluation.record import file_hash, provenance
 
+from .label_share import write_share
 from .shards import write_shard
 
 TRAIN = Path(__file__).parents[2] / 'tools' / 'train.py'
@@ -31,16 +32,21 @@ class DenseRun:
         backbone: Exported backbone, or None for an untrained one.
         seed: Seed of new weights, order of images and crops.
         options: Changes of the config, as for ``--cfg-options``.
+        label: Name of the backbone, ``'pretrained'`` by default.
+        share: Of the training labels, see
+            :func:`mmeffmae.benchmarks.label_share.write_share`.
     """
     config: Path
     backbone: Optional[Path]
     seed: int
     options: tuple[str, ...] = ()
+    label: str = 'pretrained'
+    share: float = 1.0
 
     @property
     def init(self) -> str:
         """What the backbone starts from."""
-        return 'untrained' if self.backbone is None else 'pretrained'
+        return 'untrained' if self.backbone is None else self.label
 
     @property
     def name(self) -> str:
@@ -50,6 +56,8 @@ class DenseRun:
         settings.model.backbone.init_cfg = self.backbone and dict(
             hash=file_hash(self.backbone))
         settings.cfg_options = sorted(self.options)
+        if self.share != 1:
+            settings.label_share = self.share
         return (f'{self.config.stem}_{self.init}_'
                 f'{config_hash(settings)}_seed{self.seed}')
 
@@ -84,13 +92,17 @@ class DenseRun:
         if shard.is_file():
             return shard
         work_dir = work_dirs / name
-        command = self.command(work_dir)
+        config = Config.fromfile(self.config)
+        # The list of labels is no part of the name, which says the share.
+        command = self.command(work_dir) + write_share(
+            config.train_dataloader, self.share, work_dirs)
         subprocess.run(command, check=True)
         result = DownstreamRun.read(work_dir)
         content: dict[str, Any] = dict(
-            data=_data_name(Config.fromfile(self.config)),
+            data=_data_name(config),
             config=str(self.config),
             init=self.init,
+            share=self.share,
             seed=self.seed,
             iterations=result.steps,
             values=result.metrics,

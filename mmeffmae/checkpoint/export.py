@@ -41,6 +41,7 @@ from mmeffmae.config_hash import config_hash
 from mmeffmae.engine.storage import AtomicLocalBackend
 from mmeffmae.version import __version__
 
+from .licences import licence_of
 from .loading import CheckpointError, load_checkpoint_safely
 from .metadata import checkpoint_config, preprocessing_of_config
 from .report import Grid, LoadReport, encoder_grid, load_with_report, resize_table
@@ -374,6 +375,9 @@ def _meta(content: Mapping[str, Any], settings: Mapping[str, Any],
         mmeffmae_version=__version__,
         mmengine_version=mmengine.__version__,
         torch_version=str(torch.__version__))
+    started = _initial_weights(settings)
+    if started:
+        meta['initial_weights'] = started
     for key in ('experiment_name', 'epoch', 'iter', 'seed'):
         if isinstance(recorded.get(key), (str, int)):
             meta[key] = recorded[key]
@@ -384,6 +388,16 @@ def _meta(content: Mapping[str, Any], settings: Mapping[str, Any],
             'and channel order of its images are unknown: give the config of '
             'the run with --config')
     return {**meta, **preprocessing}
+
+
+def _initial_weights(settings: Mapping[str, Any]) -> str:
+    """File that the encoder started from, and its licence where it is there."""
+    init = settings['model']['backbone'].get('init_cfg')
+    if not isinstance(init, Mapping) or init.get('type') != 'Pretrained':
+        return ''
+    file = init['checkpoint']
+    content = load_checkpoint_safely(file) if Path(file).is_file() else {}
+    return f'{Path(file).name}, {licence_of(file, content)}'
 
 
 def _geometry(backbone: Mapping[str, Any], source_grid: Grid | None,

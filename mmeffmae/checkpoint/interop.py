@@ -1,5 +1,5 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
-"""Exported backbones for timm and Hugging Face."""
+"""Backbones from and for timm and Hugging Face."""
 import io
 import json
 import os
@@ -12,10 +12,41 @@ from torch import Tensor
 
 from mmeffmae.engine.storage import AtomicLocalBackend
 
-from .layouts import from_own_names
+from .layouts import from_own_names, to_own_names
 from .loading import CheckpointError, load_checkpoint_safely
 
 _PREFIX = 'backbone.'
+
+
+def read_backbone(path: str | os.PathLike, target: str | os.PathLike) -> Path:
+    """A file that the stock backbones load, from one of any known layout.
+
+    Args:
+        path: An exported backbone, which stays as it is, or a vision
+            transformer's file under the names of any of
+            :data:`mmeffmae.checkpoint.layouts.LAYOUTS`.
+        target: Where to write the renamed tensors.
+
+    Returns:
+        Path: The file that fits; its tensors are below ``backbone.``.
+
+    Raises:
+        CheckpointError: The file cannot be used.
+        FileNotFoundError: There is no such file.
+    """
+    path = Path(path)
+    content = load_checkpoint_safely(path)
+    tensors = content.get('state_dict', content)
+    if any(key.startswith(_PREFIX) for key in tensors):
+        return path
+    own = to_own_names({
+        key: value for key, value in tensors.items() if isinstance(value, Tensor)})
+    buffer = io.BytesIO()
+    torch.save(dict(state_dict={
+        _PREFIX + key: value for key, value in own.items()}), buffer)
+    target = Path(target)
+    AtomicLocalBackend().put(buffer.getvalue(), target)
+    return target
 
 
 def write_for(layout: str, exported: str | os.PathLike) -> Path:
@@ -61,7 +92,7 @@ def _check_parts(path: Path, own: Mapping[str, Tensor],
         ('cls_token' not in own, 'no class token'),
         ('ln1.weight' not in own, 'no final norm'),
         (scaled, 'layer scale, which ViTModel has not'),
-        (meta['channel_order'] != 'rgb', 'input in BGR'),
+        (meta['channel_order'] == 'bgr', 'input in BGR'),
     ):
         if wrong:
             raise CheckpointError(

@@ -86,8 +86,9 @@ def preprocessing_of_config(config: Mapping[str, Any]) -> dict[str, Any]:
 
     Returns:
         dict: ``mean``, ``std`` (lists of float, or None if the images are
-        not normalised) and ``channel_order`` (``'rgb'`` or ``'bgr'``);
-        ``{}`` if the config has no data preprocessor.
+        not normalised) and ``channel_order`` (``'rgb'``, ``'bgr'``, or
+        ``'file'`` where a band is no colour); ``{}`` if the config has no
+        data preprocessor.
     """
     model = config.get('model') or {}
     settings = model.get('data_preprocessor') or config.get(
@@ -121,10 +122,11 @@ def preprocessing_of_module(preprocessor: Any) -> dict[str, Any]:
 
 
 def _preprocessing(mean: Any, std: Any, to_rgb: bool) -> dict[str, Any]:
+    coloured = mean is None or len(mean) == 3
     return dict(
         mean=None if mean is None else [float(v) for v in mean],
         std=None if std is None else [float(v) for v in std],
-        channel_order='rgb' if to_rgb else 'bgr')
+        channel_order='rgb' if to_rgb else 'bgr' if coloured else 'file')
 
 
 def checkpoint_preprocessing(checkpoint: Mapping[str, Any]) -> dict[str, Any]:

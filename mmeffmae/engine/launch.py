@@ -12,6 +12,7 @@ from mmengine.device import get_device
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner, find_latest_checkpoint
 
+from mmeffmae.checkpoint.licences import licence_of
 from mmeffmae.checkpoint.loading import CheckpointError, load_checkpoint_safely
 
 _TRAINING_FIELDS = ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper')
@@ -95,6 +96,8 @@ def set_resume(cfg: Config, resume: str | None) -> None:
 def set_init(cfg: Config, path: str) -> None:
     """Merge ``--init``: the file that ``model.backbone`` starts from.
 
+    Prints the licence of its weights.
+
     Raises:
         ConfigError: The file cannot be used, or the model has no backbone.
     """
@@ -109,6 +112,7 @@ def set_init(cfg: Config, path: str) -> None:
     cfg.model.backbone.init_cfg = dict(
         type='Pretrained', checkpoint=path,
         prefix='backbone.' if nested else None)
+    print(f'licence of {path}: {licence_of(path, content)}')
 
 
 def use_amp(cfg: Config) -> None:

@@ -40,15 +40,15 @@ def build_model(config: Config,
     settings = copy.deepcopy(config.model)
     if config.get('data_preprocessor'):
         settings.setdefault('data_preprocessor', config.data_preprocessor)
-    with isolated_rng(seed), _quiet():
+    with isolated_rng(seed), quiet():
         model = MODELS.build(settings)
         model.init_weights()
     return model.to(device).eval()
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Without a log file the stack prints each parameter's initialisation."""
+def quiet() -> Iterator[None]:
+    """Keep the stack from printing each parameter's initialisation and decay."""
     logger = MMLogger.get_current_instance()
     level = logger.level
     logger.setLevel(logging.WARNING)

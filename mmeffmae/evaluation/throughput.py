@@ -36,7 +36,7 @@ class Arm:
     """A model with its optimizer and a batch of images.
 
     Attributes:
-        images: ``(B, 3, H, W)``.
+        images: ``(B, C, H, W)``.
         data_samples: What the loss reads beside the images, if anything.
         counts: What was counted before anything was timed.
     """
@@ -93,7 +93,8 @@ def build_arm(
     model = build_model(config, seed=0, device=device)
     model.train()
     size = _image_size(model)
-    images = torch.randn(batch_size, 3, *size, device=device)
+    channels = getattr(model.backbone, 'in_channels', 3)
+    images = torch.randn(batch_size, channels, *size, device=device)
     is_simmim = type(model).__name__ == 'SimMIM'
     samples = simmim_masks(batch_size, size[0], device) if is_simmim else None
     arm = Arm(name, model, _optimizer(config, model, batch_size, amp), images,

@@ -5,6 +5,7 @@ from typing import Optional
 
 import torch
 import torch.nn.functional as F
+from mmcv.transforms import BaseTransform
 from torch import Tensor, nn
 
 from mmeffmae.datasets.transforms.load_image import UnreadableImage
@@ -20,6 +21,7 @@ def embed_images(
     files: Sequence[Path],
     size: Optional[tuple[int, int]] = None,
     batch_size: int = 32,
+    load: Optional[BaseTransform] = None,
 ) -> tuple[Tensor, list[Path], list[str]]:
     """Pooled features of the backbone, as the frozen probes read them.
 
@@ -29,6 +31,7 @@ def embed_images(
         size: Rows and columns to scale and cut to. Defaults to the
             backbone's ``img_size``, or 224.
         batch_size: Images at a time.
+        load: What reads a file, see :func:`.images.loader_of`.
 
     Returns:
         tuple: Features ``(N, C)``, float32, on the CPU; the N files; and a
@@ -46,7 +49,7 @@ def embed_images(
             images = []
             for file in files[start:start + batch_size]:
                 try:
-                    images.append(read_images([file], size)[0])
+                    images.append(read_images([file], size, load)[0])
                     kept.append(file)
                 except UnreadableImage as error:
                     unreadable.append(str(error))

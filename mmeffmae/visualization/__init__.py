@@ -4,10 +4,11 @@ from .reconstruction import (
                              draw_reconstruction,
                              render_reconstruction,
                              save_picture,
+                             tile_pictures,
                              to_uint8_rgb,
 )
 
 __all__ = [
     'draw_reconstruction', 'plot_curves', 'read_scalars',
-    'render_reconstruction', 'save_picture', 'to_uint8_rgb'
+    'render_reconstruction', 'save_picture', 'tile_pictures', 'to_uint8_rgb'
 ]

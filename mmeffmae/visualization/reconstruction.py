@@ -27,7 +27,9 @@ def to_uint8_rgb(images: Tensor,
     """Undo a data preprocessor's normalisation and channel order.
 
     Args:
-        images: Model inputs, ``(..., C, H, W)`` float, C = 1 or 3.
+        images: Model inputs, ``(..., C, H, W)`` float, C = 1 or 3; any C if
+            the preprocessor says how they are drawn
+            (:meth:`mmeffmae.models.BandDataPreprocessor.drawable`).
         preprocessor: The data preprocessor that made them.
         channel_order: Order of C = 3 channels in ``images``, ``'rgb'`` or
             ``'bgr'``. By default RGB if the preprocessor converts, and BGR,
@@ -39,16 +41,19 @@ def to_uint8_rgb(images: Tensor,
     Raises:
         ValueError: Another number of channels or another order.
     """
+    drawable = getattr(preprocessor, 'drawable', None)
+    if drawable is not None:
+        images = drawable(images)
     channels = images.shape[-3]
     if channels not in (1, 3):
         raise ValueError(f'images of {channels} channels cannot be drawn: '
                          'give 1 or 3')
     order = channel_order or preprocessing_of_module(preprocessor).get(
         'channel_order', 'bgr')
-    if order not in ('rgb', 'bgr'):
+    if order not in ('rgb', 'bgr', 'file'):  # of other bands, drawn as they are
         raise ValueError(f"channel_order {order!r}: use 'rgb' or 'bgr'")
     pixels = images.detach().float().cpu()
-    if getattr(preprocessor, '_enable_normalize', False):
+    if drawable is None and getattr(preprocessor, '_enable_normalize', False):
         pixels = pixels * preprocessor.std.cpu() + preprocessor.mean.cpu()
     pixels = pixels.round().clamp(0, 255).to(torch.uint8)
     if channels == 1:
@@ -84,7 +89,7 @@ def draw_reconstruction(images: Tensor,
     shown = _shown_pixels(plan, images.shape[-2:]).unsqueeze(2)
     seen = torch.where(shown, original, original.new_tensor(MASKED))
     views = torch.stack([seen, predicted], dim=2).flatten(1, 2)
-    return _tile(torch.cat([original, views], dim=1), margin)
+    return tile_pictures(torch.cat([original, views], dim=1), margin)
 
 
 def _shown_pixels(plan: MaskPlan, size: torch.Size) -> Tensor:
@@ -98,7 +103,7 @@ def _shown_pixels(plan: MaskPlan, size: torch.Size) -> Tensor:
     return F.interpolate(patches, size=tuple(size), mode='nearest').bool()
 
 
-def _tile(tiles: Tensor, margin: int) -> np.ndarray:
+def tile_pictures(tiles: Tensor, margin: int) -> np.ndarray:
     """Lay out ``(rows, columns, 3, H, W)`` as one ``(H', W', 3)`` picture."""
     tiles = F.pad(tiles, (margin, 0, margin, 0), value=BORDER)
     rows, columns, _, height, width = tiles.shape

@@ -145,21 +145,27 @@ def _losses(curves: Mapping[str, Curve]) -> list[str]:
     return sorted(name for name in curves if name.startswith('loss'))
 
 
-def build_report(run: Run, downstream: Sequence[DownstreamRun] = ()) -> str:
+def build_report(run: Run, downstream: Sequence[DownstreamRun] = (),
+                 name: Optional[str] = None, sections: Sequence[str] = (),
+                 next_steps: Optional[Sequence[str]] = None) -> str:
     """The page as HTML; pictures are embedded.
 
     Args:
         run: The pre-training.
         downstream: Detectors and segmentors; those of one config are
             compared in one table.
+        name: Of the run, by default that of its config.
+        sections: More HTML, after reconstructions and curves.
+        next_steps: HTML of the last section, by default commands for any run.
     """
-    name = Path(run.config.get('experiment_name')
-                or run.environment.get('config', run.work_dir)).stem
+    name = name or Path(run.config.get('experiment_name')
+                        or run.environment.get('config', run.work_dir)).stem
     body = [
         f'<h1>Pre-training: {escape(name)}</h1>', *_introduction(run),
-        '<h2>Figures</h2>', _table(figures(run)), *_pictures(run),
-        *_curves(run.curves), *_downstream(downstream), *_environment(run.environment),
-        *_next_steps(run)
+        '<h2>Figures</h2>', html_table(figures(run)), *_pictures(run),
+        *_curves(run.curves), *sections, *_downstream(downstream),
+        *_environment(run.environment), '<h2>Next steps</h2>',
+        *(_next_steps(run) if next_steps is None else next_steps)
     ]
     return ('<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
             f'<title>{escape(name)}</title><style>{_STYLE}</style></head>'
@@ -187,7 +193,8 @@ def _introduction(run: Run) -> Iterable[str]:
                'method.</p>')
 
 
-def _table(rows: Iterable[tuple[str, str]]) -> str:
+def html_table(rows: Iterable[tuple[str, str]]) -> str:
+    """A table of names and values."""
     lines = (f'<tr><td>{escape(name)}</td>'
              f'<td class="figure">{escape(value)}</td></tr>'
              for name, value in rows)
@@ -203,7 +210,7 @@ def _pictures(run: Run) -> Iterable[str]:
     yield (f'<p>After {step:,} iterations. Each row is one image: the '
            'original, then for each view what the encoder saw and what was '
            'predicted.</p>')
-    yield _image(last.read_bytes(), 'reconstructions', 'pixels')
+    yield html_image(last.read_bytes(), 'reconstructions', 'pixels')
     yield ('<p class="note">Where the model predicts normalised patches, '
            'they are drawn with the mean and variance of the original '
            'patch.</p>')
@@ -217,7 +224,7 @@ def _curves(curves: Mapping[str, Curve]) -> Iterable[str]:
         plots.append(('monitor/knn_top1', 'top-1 accuracy (%)'))
     yield '<h2>Curves</h2><div class="curves">'
     for name, label in plots:
-        yield _image(_png(plot_curves(curves, [name], label)), name)
+        yield html_image(as_png(plot_curves(curves, [name], label)), name)
     yield '</div>'
 
 
@@ -229,7 +236,7 @@ def _downstream(runs: Sequence[DownstreamRun]) -> Iterable[str]:
         same = sorted(group, key=lambda run: run.pretrained)
         task = 'Detection' if 'box AP' in same[0].metrics else 'Segmentation'
         yield f'<h2>{task}: {escape(name)}</h2>'
-        yield _table(
+        yield html_table(
             (f'{"pre-trained" if run.pretrained else "untrained"} backbone, '
              f'{run.steps:,} iterations', ', '.join(
                  f'{key} {value:.1f} %' for key, value in run.metrics.items()))
@@ -237,7 +244,7 @@ def _downstream(runs: Sequence[DownstreamRun]) -> Iterable[str]:
         if same[-1].picture:
             yield ('<p>Validation images: annotated to the left, predicted to '
                    'the right.</p>')
-            yield _image(same[-1].picture.read_bytes(), name, 'pixels')
+            yield html_image(same[-1].picture.read_bytes(), name, 'pixels')
 
 
 def _environment(environment: Mapping) -> Iterable[str]:
@@ -248,7 +255,7 @@ def _environment(environment: Mapping) -> Iterable[str]:
                          'platform', 'seed', 'command')
             if environment.get(name) is not None]
     yield '<h2>Environment</h2>'
-    yield _table(rows)
+    yield html_table(rows)
 
 
 def _plain(value: Any) -> str:
@@ -260,17 +267,21 @@ def _plain(value: Any) -> str:
     return str(value)
 
 
+def backbone_use(backbone: Path) -> str:
+    """How an exported backbone is used."""
+    return (
+        '<p>Use the backbone in mmpretrain, mmdet or mmseg; mmeffmae is '
+        'not needed there:</p><pre>' + escape(
+            "backbone=dict(\n    type='mmpretrain.VisionTransformer', "
+            "...,\n    init_cfg=dict(type='Pretrained', "
+            f"checkpoint='{backbone}', prefix='backbone.'))") +
+        '</pre><p><code>tools/export_backbone.py</code> prints the whole '
+        'snippet for each of them.</p>')
+
+
 def _next_steps(run: Run) -> Iterable[str]:
-    yield '<h2>Next steps</h2>'
     if run.backbone:
-        yield (
-            '<p>Use the backbone in mmpretrain, mmdet or mmseg; mmeffmae is '
-            'not needed there:</p><pre>' + escape(
-                "backbone=dict(\n    type='mmpretrain.VisionTransformer', "
-                "...,\n    init_cfg=dict(type='Pretrained', "
-                f"checkpoint='{run.backbone}', prefix='backbone.'))") +
-            '</pre><p><code>tools/export_backbone.py</code> prints the whole '
-            'snippet for each of them.</p>')
+        yield backbone_use(run.backbone)
     yield (
         '<p>Pre-train on your own photographs, any folder of images:</p>'
         '<pre>python tools/train.py configs/mae/'
@@ -288,13 +299,15 @@ def _config_file(run: Run) -> Path:
     return Path(run.environment.get('config') or run.config.filename)
 
 
-def _png(picture: np.ndarray) -> bytes:
+def as_png(picture: np.ndarray) -> bytes:
+    """The PNG file of an RGB picture ``(H, W, 3)``, uint8."""
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, format='png')
     return buffer.getvalue()
 
 
-def _image(png: bytes, alt: str, css: str = '') -> str:
+def html_image(png: bytes, alt: str, css: str = '') -> str:
+    """A PNG file inside the page."""
     data = base64.b64encode(png).decode()
     return (f'<img class="{css}" alt="{escape(alt)}" '
             f'src="data:image/png;base64,{data}">')

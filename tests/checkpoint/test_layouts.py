@@ -1,10 +1,12 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
 """Weights of other libraries give their features here, and back."""
 import argparse
+from pathlib import Path
 
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.registry import MODELS
 from mmengine.runner.checkpoint import CheckpointLoader
 
 from mmeffmae.checkpoint import (
@@ -19,6 +21,7 @@ from mmeffmae.checkpoint.layouts import LAYOUTS, from_own_names, to_own_names
 from mmeffmae.engine.launch import ConfigError, set_init
 from mmeffmae.models import MaskedViT
 
+ROOT = Path(__file__).parents[2]
 SIZES = dict(
     embed_dims=32, num_layers=2, num_heads=2, feedforward_channels=128)
 IMAGES = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
@@ -198,3 +201,30 @@ def test_refusals_name_the_tensor(tmp_path):
     path.write_bytes(b'not tensors')
     with pytest.raises(CheckpointError, match='not a readable checkpoint'):
         load_checkpoint_safely(path)
+
+
+def test_three_lines_of_timm_load_a_vit_small(tmp_path):
+    """The README's line, and a whole backbone: its own names and no others."""
+    timm = pytest.importorskip('timm')
+    cfg = Config.fromfile(
+        ROOT / 'configs/mae/mae_vit-small-p16_1xb256-amp-coslr-300e_folder.py')
+    torch.manual_seed(0)
+    encoder = MODELS.build(cfg.model.backbone)
+    encoder.init_weights()
+    path = tmp_path / 'epoch_300.pth'
+    torch.save(
+        dict(state_dict={f'backbone.{key}': value
+                         for key, value in encoder.state_dict().items()},
+             meta=dict(cfg=cfg.pretty_text)), path)
+    exported = export_backbone(path, tmp_path / 'backbone.pth').path
+    write_for('timm', exported)
+
+    theirs = timm.create_model(
+        'vit_small_patch16_224', num_classes=0,
+        checkpoint_path=str(tmp_path / 'backbone_timm.pth')).eval()
+    encoder.eval().out_type = 'raw'
+    image = torch.randn(1, 3, 224, 224)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            theirs.forward_features(image), encoder(image)[0], atol=1e-4, rtol=1e-4)
+        assert theirs(image).shape == (1, 384)

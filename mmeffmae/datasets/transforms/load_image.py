@@ -15,7 +15,7 @@ from mmeffmae.registry import TRANSFORMS
 _ENDS = ((b'\xff\xd8\xff', b'\xff\xd9'), (b'\x89PNG', b'IEND'))
 #: What Pillow and OpenCV raise on damaged files; a damaged header may claim
 #: any size.
-_BROKEN = (OSError, SyntaxError, ValueError, struct.error, cv2.error,
+BROKEN = (OSError, SyntaxError, ValueError, struct.error, cv2.error,
            Image.DecompressionBombError)
 
 
@@ -23,7 +23,7 @@ class UnreadableImage(RuntimeError):
     """An image file that cannot be read in full; says ``path: reason``."""
 
 
-def _check_whole(data: bytes) -> None:
+def check_whole(data: bytes) -> None:
     """Raise OSError or SyntaxError if ``data`` is an incomplete image file.
 
     OpenCV may fill what a truncated file lacks with grey. A look at the end mark
@@ -56,12 +56,12 @@ class LoadImage(LoadImageFromFile):
         path = results['img_path']
         try:
             data = fileio.get(path, backend_args=self.backend_args)
-            _check_whole(data)
+            check_whole(data)
             image = mmcv.imfrombytes(
                 data, flag=self.color_type, backend=self.imdecode_backend)
             if image is None:
                 raise OSError('cannot be decoded')
-        except _BROKEN as error:
+        except BROKEN as error:
             raise UnreadableImage(f'{path}: {error}') from error
         results['img'] = image.astype('float32') if self.to_float32 else image
         results['img_shape'] = results['ori_shape'] = image.shape[:2]

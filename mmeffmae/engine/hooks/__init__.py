@@ -1,5 +1,6 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
 from .checkpoint import SafeCheckpointHook
+from .decoder_warmup import DecoderWarmupHook
 from .decorrelation import DecorrelationHook
 from .environment import EnvironmentHook
 from .keyed_randomness import KeyedRandomnessHook
@@ -15,6 +16,7 @@ from .teacher import TeacherHook
 from .test_time_augmentation import TTAHook
 
 __all__ = [
+    'DecoderWarmupHook',
     'DecorrelationHook',
     'EnvironmentHook',
     'KNNMonitorHook',

@@ -444,9 +444,23 @@ class MaskedViT(VisionTransformer):
         for key, value in self.to_own_names(tensors).items():
             state_dict[prefix + key] = value
 
+    def _fit_channels(self, state_dict: dict, prefix: str) -> None:
+        """Take a patch embedding of RGB for images of other bands.
+
+        Which band is which colour is unknown, so every band gets the same
+        weights. An image whose bands are all equal gives what the RGB encoder
+        gives for it in grey.
+        """
+        key = prefix + 'patch_embed.projection.weight'
+        weight = state_dict.get(key)
+        if weight is not None and weight.shape[1] == 3 != self.in_channels:
+            grey = weight.sum(1, keepdim=True) / self.in_channels
+            state_dict[key] = grey.repeat(1, self.in_channels, 1, 1)
+
     def _prepare_pos_embed(self, state_dict, prefix, *args, **kwargs) -> None:
         # The first hook of loading, so names are put right here.
         self._take_foreign_names(state_dict, prefix)
+        self._fit_channels(state_dict, prefix)
         table = state_dict.get(prefix + 'pos_embed')
         if table is not None and table.shape[1] != self.pos_embed.shape[1]:
             side = round((table.shape[1] - self.num_extra_tokens)**.5)

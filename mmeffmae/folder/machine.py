@@ -1,0 +1,73 @@
+# Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
+"""What there is to train with."""
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional
+
+import torch
+from mmengine.device import get_device
+
+#: Share of the free memory that a plan uses: fragments, and what else grows.
+_GPU_SHARE, _CPU_SHARE = 0.9, 0.7
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The device and its limits.
+
+    Attributes:
+        device: As torch names it.
+        name: Of the GPU or processor, for the plan.
+        memory: Bytes that training may take.
+        cores: Processor cores that this process may use.
+        disk: Free bytes where the run will be written.
+        bf16: Whether the GPU computes in bfloat16.
+    """
+    device: str
+    name: str
+    memory: int
+    cores: int
+    disk: int
+    bf16: bool = False
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether there is a GPU."""
+        return self.device != 'cpu'
+
+    @property
+    def spare_cores(self) -> int:
+        """Cores that training leaves to the loading of images."""
+        return self.cores - (0 if self.on_gpu else torch.get_num_threads())
+
+
+def this_machine(work_dir: Path, memory_gib: Optional[float] = None) -> Machine:
+    """Look at this machine.
+
+    Args:
+        work_dir: Where the run will be written; need not exist.
+        memory_gib: Limit on the memory instead of what is free.
+    """
+    device = get_device()
+    cores = len(os.sched_getaffinity(0))
+    if device == 'cuda':
+        memory = int(_GPU_SHARE * torch.cuda.mem_get_info()[0])
+        name, bf16 = torch.cuda.get_device_name(), torch.cuda.is_bf16_supported()
+    else:
+        memory = int(_CPU_SHARE * _available_memory())
+        name, bf16 = f'{torch.get_num_threads()} of {cores} processor cores', False
+    if memory_gib is not None:
+        memory = int(memory_gib * 2**30)
+    place = work_dir.absolute()
+    while not place.exists():
+        place = place.parent
+    return Machine(device, name, memory, cores, shutil.disk_usage(place).free, bf16)
+
+
+def _available_memory() -> int:
+    for line in Path('/proc/meminfo').read_text().splitlines():
+        if line.startswith('MemAvailable'):
+            return int(line.split()[1]) * 1024
+    return os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')

@@ -1,0 +1,92 @@
+# Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
+"""Real training steps and real loading, timed before a run is planned."""
+import gc
+import time
+from dataclasses import dataclass
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import DATASETS, init_default_scope
+
+from mmeffmae.evaluation.building import quiet
+from mmeffmae.evaluation.rng import isolated_rng
+from mmeffmae.evaluation.throughput import build_arm, clock, interleave, spread
+
+from .machine import Machine
+
+_ROUNDS, _LOADED = 4, 24
+#: Weights, gradients and two moments of AdamW, in bytes of fp32.
+_BYTES_A_PARAMETER = 16
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What a training step takes.
+
+    Attributes:
+        batch: Images of a step.
+        step_seconds: Median time of a step.
+        memory: Bytes: on a GPU the allocator's peak, else weights, gradients and
+            moments, and what is kept for the backward pass.
+        parameters: Number of parameters.
+        load_seconds: Time in which one core loads an image.
+    """
+    batch: int
+    step_seconds: float
+    memory: int
+    parameters: int
+    load_seconds: float
+
+    @property
+    def steps_rate(self) -> float:
+        """Images a second of the steps alone."""
+        return self.batch / self.step_seconds
+
+    def rate(self, workers: int, machine: Machine) -> float:
+        """Images a second with loading: at once, or in turns on too few cores."""
+        if workers and machine.spare_cores > 0:
+            loaders = min(workers, machine.spare_cores)
+            return min(self.steps_rate, loaders / self.load_seconds)
+        return 1 / (1 / self.steps_rate + self.load_seconds)
+
+
+def measure(config: Config, batch: int, machine: Machine) -> Speed | None:
+    """Train a few steps on random images, and load a few of the real ones.
+
+    Args:
+        config: Of a pre-training.
+        batch: Images of a step.
+        machine: Where.
+
+    Returns:
+        None if the device runs out of memory.
+    """
+    device = torch.device(machine.device)
+    try:
+        with quiet():
+            arm = build_arm('plan', config, batch, device, warmup=1)
+        read = clock(device) if machine.on_gpu else time.perf_counter
+        seconds = interleave([arm.step], _ROUNDS, 1, read)[0]
+    except torch.cuda.OutOfMemoryError:
+        return None
+    finally:
+        gc.collect()
+        if machine.on_gpu:
+            torch.cuda.empty_cache()
+    parameters = arm.counts['parameters']['total']
+    memory = arm.counts.get(
+        'peak_bytes', parameters * _BYTES_A_PARAMETER + arm.counts['saved_bytes'])
+    return Speed(batch, spread(seconds)['median'], memory, parameters,
+                 load_seconds(config))
+
+
+def load_seconds(config: Config) -> float:
+    """Seconds in which one core loads and augments an image of the config."""
+    init_default_scope(config.get('default_scope', 'mmpretrain'))
+    dataset = DATASETS.build(config.train_dataloader.dataset)
+    count = min(_LOADED, len(dataset))
+    with isolated_rng(0):
+        start = time.perf_counter()
+        for i in range(count):
+            dataset[i * len(dataset) // count]
+        return (time.perf_counter() - start) / count

@@ -1,0 +1,468 @@
+# Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
+"""What to train, for how long, and why: chosen from measured steps."""
+import copy
+import math
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Optional
+
+from mmengine.config import Config
+
+from .machine import Machine
+from .measure import Speed, measure
+from .recipe import ENCODERS, InitialWeights, PlanError, Recipe
+from .survey import Survey
+
+#: Images below which no plan is made, and below which a warning stands.
+MIN_IMAGES, FEW_IMAGES = 32, 1000
+#: Passes over the images for which resolution is given up.
+_WANTED_EPOCHS = 30
+#: More passes than anybody has published for a masked autoencoder.
+_MAX_EPOCHS = 1600
+_DEFAULT_EPOCHS = 300
+#: Start of training, export and report, in seconds.
+OVERHEAD = 45
+#: Share of the time that is left for what a step's time does not hold:
+#: checkpoints, pictures, the log, and a busy machine.
+_SLACK = 0.1
+#: Updates below which the rate of short runs is taken.
+_SHORT_RUN = 2000
+#: Iterations below which PCAE's teacher has to follow faster.
+_SHORT_TEACHER = 10_000
+_CHECKPOINT_SECONDS = 600
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asks for; None is left to the plan.
+
+    Attributes:
+        minutes: Of all, from the survey to the report.
+        method: One of ``METHODS``.
+        encoder: One of ``ENCODERS``.
+        init: File of weights to start from.
+        img_size: Pixels a side.
+        patch_size: Pixels a side.
+        batch_size: Images of an update.
+        epochs: Passes over the images.
+        lr: Peak learning rate, for the batch there is.
+        workers: Loading processes.
+        precision: ``'bf16'`` or ``'fp32'``.
+        seed: Of the run.
+        options: Changes of the config, merged last.
+    """
+    minutes: Optional[float] = None
+    method: Optional[str] = None
+    encoder: Optional[str] = None
+    init: Optional[str] = None
+    img_size: Optional[int] = None
+    patch_size: Optional[int] = None
+    batch_size: Optional[int] = None
+    epochs: Optional[int] = None
+    lr: Optional[float] = None
+    workers: Optional[int] = None
+    precision: Optional[str] = None
+    seed: int = 0
+    options: Optional[Mapping[str, Any]] = None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One line of a plan."""
+    name: str
+    value: str
+    reason: str
+
+
+@dataclass
+class Plan:
+    """A config that fits, and the reasons.
+
+    Attributes:
+        config: Ready for ``tools/train.py``.
+        recipe: What a step is.
+        choices: In the order in which they were made.
+        epochs: Passes over the images.
+        seconds: Expected time of training.
+        warnings: What the user should know.
+    """
+    config: Config
+    recipe: Recipe
+    choices: list[Choice]
+    epochs: int
+    seconds: float
+    warnings: list[str] = field(default_factory=list)
+
+    def text(self) -> str:
+        """The choices and their reasons, a line each."""
+        width = max(len(choice.name) for choice in self.choices)
+        lines = [f'  {choice.name:<{width}}  {choice.value}: {choice.reason}'
+                 for choice in self.choices]
+        lines += [f'  note: {warning}' for warning in self.warnings]
+        return '\n'.join(lines)
+
+
+def make_plan(
+    request: Request,
+    survey: Survey,
+    images: Path,
+    num_images: int,
+    machine: Machine,
+    elapsed: float = 0.,
+) -> Plan:
+    """Choose what is not asked for; measures a few steps.
+
+    Args:
+        request: What is asked for.
+        survey: Of the folder.
+        images: List of the images to read.
+        num_images: Number of names in it.
+        machine: What there is to train with.
+        elapsed: Seconds of the budget that have gone.
+
+    Raises:
+        PlanError: The folder, the memory, the disk or the time does not do.
+    """
+    return _Planner(request, survey, images, num_images, machine, elapsed).plan()
+
+
+class _Planner:
+
+    def __init__(self, request: Request, survey: Survey, images: Path,
+                 num_images: int, machine: Machine, elapsed: float) -> None:
+        self.request, self.survey, self.images = request, survey, images
+        self.num_images, self.machine = num_images, machine
+        self.seconds = None if request.minutes is None else (
+            60 * request.minutes - elapsed - OVERHEAD)
+        self.choices: list[Choice] = []
+        self.warnings: list[str] = []
+
+    def plan(self) -> Plan:
+        check_images(self.survey, self.num_images)
+        recipe = self._model()
+        recipe, speed = self._fit(self._batch(self._resolution(recipe)))
+        recipe, speed = self._lower_resolution(recipe, speed)
+        workers = self._workers(speed)
+        rate = speed.rate(workers, self.machine)
+        epochs = self._epochs(recipe, speed, rate)
+        self._check_disk(speed)
+        seconds = epochs * self.num_images / rate
+        config = self._config(recipe, epochs, workers, seconds / epochs)
+        return Plan(
+            config, recipe, self.choices, epochs, seconds, self.warnings)
+
+    def _note(self, name: str, value: Any, reason: str, asked: Any = None,
+              figures: str = '') -> None:
+        reason = 'as you asked' if asked is not None else reason
+        self.choices.append(Choice(
+            name, str(value), '; '.join(filter(None, [reason, figures]))))
+
+    def _model(self) -> Recipe:
+        request = self.request
+        init = InitialWeights.read(request.init) if request.init else None
+        gpu = self.machine.on_gpu
+        self._note('device', self.machine.name,
+                   f'{self.machine.memory / 2**30:.1f} GiB to use')
+        method = request.method or ('mae' if gpu else 'mae-fast')
+        self._note(
+            'method', method, 'the baseline; no method here has been shown to beat it '
+            'yet' if gpu else 'a step takes about a third of MAE\'s, and the study of '
+            'five minutes of one core did not tell the two apart', request.method)
+        encoder = self._encoder(method, init)
+        patch = request.patch_size or (init and init.patch_size)
+        if not patch:
+            side = statistics.median(self.survey.short_sides)
+            patch = 16 if side >= 128 else 8
+        precision = request.precision or ('bf16' if self.machine.bf16 else 'fp32')
+        self._note('precision', precision, 'the GPU computes in it' if precision ==
+                   'bf16' else 'the device has no bfloat16 worth using',
+                   request.precision)
+        return Recipe(method, encoder, 0, patch, 0, init=init, precision=precision)
+
+    def _encoder(self, method: str, init: Optional[InitialWeights]) -> str:
+        pyramid = method == 'um-mae'
+        if init is not None:
+            if method == 'clmae':
+                raise PlanError(
+                    '--init with --method clmae: its stem and feed-forward parts are '
+                    'in no public file; use another method')
+            encoder = self.request.encoder or init.encoder
+            if encoder is None:
+                raise PlanError(
+                    f'--init {init.path} holds none of {", ".join(ENCODERS)}, or which '
+                    'one cannot be told: pass --encoder, and with --cfg-options '
+                    'model.backbone.arch what differs from it')
+            self._note('initial weights', init.path.name, f'licence {init.licence}')
+            reason = 'that of the initial weights'
+        elif pyramid:
+            encoder, reason = 'swin-tiny', 'the smallest of UM-MAE\'s encoders'
+        elif not self.machine.on_gpu:
+            encoder, reason = 'vit-tiny', 'the smallest, as there is no GPU'
+        elif self.num_images < 20_000:
+            encoder, reason = 'vit-small', (
+                'under 20,000 images; a rule of thumb, not measured here')
+        else:
+            encoder, reason = 'vit-base', (
+                '20,000 images or more; a rule of thumb, not measured here')
+        encoder = self.request.encoder or encoder
+        if (encoder.split('-')[0] == 'vit') == pyramid:
+            fitting = [name for name in ENCODERS
+                       if (name.split('-')[0] == 'vit') != pyramid]
+            raise PlanError(f'--method {method} with --encoder {encoder}: it takes '
+                            f'{", ".join(fitting)}')
+        self._note('encoder', encoder, reason, self.request.encoder)
+        return encoder
+
+    def _sizes(self, recipe: Recipe) -> list[int]:
+        """Image sizes that fit the encoder and the photographs, largest first."""
+        side = statistics.median(self.survey.short_sides)
+        if recipe.method == 'um-mae':
+            # Powers of two, so that windows divide every map.
+            sizes = [16 * recipe.patch_size, 8 * recipe.patch_size]
+        else:
+            unit = 2 * recipe.patch_size  # an even grid, for every masking
+            sizes = [unit * n for n in range(8, 3, -1)]
+            if recipe.patch_size >= 14:  # the usual 224
+                sizes = [size for size in sizes if size <= 224]
+        return [size for size in sizes if size <= side] or sizes[-1:]
+
+    def _resolution(self, recipe: Recipe) -> Recipe:
+        if self.request.img_size:
+            return replace(recipe, img_size=self.request.img_size)
+        return replace(recipe, img_size=self._sizes(recipe)[0])
+
+    def _batch(self, recipe: Recipe) -> Recipe:
+        batch = self.request.batch_size
+        if batch is None:
+            batch = 2**int(math.log2(max(self.num_images / 16, 8)))
+            batch = min(batch, 256 if self.machine.on_gpu else 64)
+        return replace(recipe, batch=min(batch, self.num_images))
+
+    def _measure(self, recipe: Recipe) -> Optional[Speed]:
+        """Times and bytes, or None if the memory does not do."""
+        config = recipe.config(self.survey, self.images, self.request.options)
+        config.auto_scale_lr = None
+        try:
+            speed = measure(config, recipe.batch, self.machine)
+        except (ValueError, AssertionError) as error:
+            raise PlanError(
+                f'{recipe.method} with {recipe.encoder} at {recipe.img_size} px in '
+                f'patches of {recipe.patch_size} px cannot be trained: {error}'
+            ) from error
+        if speed is None or speed.memory > self.machine.memory:
+            return None
+        return speed
+
+    def _fit(self, recipe: Recipe) -> tuple[Recipe, Speed]:
+        """Halve the batch, and add up gradients, until it fits the memory."""
+        wanted = recipe.batch
+        while (speed := self._measure(recipe)) is None:
+            if recipe.batch == 1:
+                raise PlanError(self._too_small(recipe))
+            recipe = replace(recipe, batch=max(1, recipe.batch // 2))
+            recipe = replace(recipe, accumulate=-(-wanted // recipe.batch))
+        return recipe, speed
+
+    def _too_small(self, recipe: Recipe) -> str:
+        message = (
+            f'{recipe.method} with {recipe.encoder} at {recipe.img_size} px does not '
+            f'fit into the {self.machine.memory / 2**30:.2f} GiB of '
+            f'{self.machine.name} with even one image a step')
+        for smaller in recipe.smaller():
+            if self._measure(smaller) is not None:
+                return f'{message}. What would fit: --encoder {smaller.encoder}'
+        smallest = self._sizes(recipe)[-1]
+        return (f'{message}, nor does a smaller encoder: try --img-size {smallest}, '
+                'free memory, or raise --memory if it was limited')
+
+    def _lower_resolution(
+        self, recipe: Recipe, speed: Speed
+    ) -> tuple[Recipe, Speed]:
+        """Fewer pixels where the time allows few passes over the images."""
+        reason = 'the largest of the usual sizes that the images have'
+        asked = self.request.img_size
+        if not asked and not self.request.epochs and self.seconds is not None:
+            rate = speed.rate(1, self.machine)
+            passes = self.seconds * (1 - _SLACK) * rate / self.num_images
+            sizes = self._sizes(recipe)
+            # Tokens, and with them the time, grow with the square of the side.
+            fitting = [size for size in sizes if
+                       passes * (recipe.img_size / size)**2 >= _WANTED_EPOCHS]
+            size = fitting[0] if fitting else sizes[-1]
+            if size < recipe.img_size:
+                reason = (f'at {recipe.img_size} px the time is enough for about '
+                          f'{passes:.1f} passes over the images, fewer than '
+                          f'{_WANTED_EPOCHS}')
+                recipe, speed = self._fit(replace(
+                    recipe, img_size=size, batch=recipe.effective_batch,
+                    accumulate=1))
+        self._note('image size', f'{recipe.img_size} px in patches of '
+                   f'{recipe.patch_size}', reason, asked)
+        batch = str(recipe.effective_batch)
+        if recipe.accumulate > 1:
+            batch = (f'{recipe.effective_batch} ({recipe.batch} x '
+                     f'{recipe.accumulate} accumulated)')
+        self._note(
+            'batch', batch, 'at least 16 updates a pass over the images',
+            self.request.batch_size,
+            f'a step takes {speed.memory / 2**30:.2f} GiB')
+        return recipe, speed
+
+    def _workers(self, speed: Speed) -> int:
+        if self.request.workers is not None:
+            workers = self.request.workers
+        elif self.machine.on_gpu:
+            wanted = math.ceil(1.2 * speed.steps_rate * speed.load_seconds)
+            workers = max(1, min(wanted, self.machine.cores, 16))
+        else:
+            workers = 1 if self.machine.cores > 1 else 0
+        self._note(
+            'loading', f'{workers} process{"es" * (workers != 1)}', '',
+            self.request.workers,
+            f'one core loads {1 / speed.load_seconds:.0f} images/s, the steps take '
+            f'{speed.steps_rate:.0f}')
+        rate = speed.rate(workers, self.machine)
+        if self.machine.on_gpu and rate < 0.8 * speed.steps_rate:
+            self.warnings.append(
+                f'loading holds the GPU up ({rate:.0f} of {speed.steps_rate:.0f} '
+                'images/s): scale the photographs once to a shorter side of about '
+                '512 px')
+        return workers
+
+    def _epochs(self, recipe: Recipe, speed: Speed, rate: float) -> int:
+        one = self.num_images / rate / (1 - _SLACK)
+        asked = self.request.epochs
+        if self.seconds is None:
+            epochs = asked or _DEFAULT_EPOCHS
+            reason = 'the schedule of the configs for folders; --minutes sets a limit'
+            figures = f'{rate:.1f} images/s measured'
+        else:
+            fitting = int(self.seconds / one)
+            if fitting < (asked or 1):
+                raise PlanError(self._too_short(recipe, rate, one, asked or 1))
+            epochs = asked or min(fitting, _MAX_EPOCHS)
+            reason = 'what the time is enough for' if epochs < _MAX_EPOCHS else (
+                'as many as masked autoencoders were ever trained for')
+            figures = (f'{rate:.1f} images/s measured, {self.seconds / 60:.1f} of '
+                       f'{self.request.minutes:g} minutes left to train')
+        self._note('epochs', epochs, reason, asked, figures)
+        updates = epochs * math.ceil(self.num_images / recipe.effective_batch)
+        self._note('time', _duration(one * epochs),
+                   f'{updates:,} updates, {epochs * self.num_images:,} images')
+        if self.num_images < FEW_IMAGES and recipe.init is None:
+            self.warnings.append(
+                f'{self.num_images} images are few to start from nothing: compare '
+                'with public weights (--init, tools/compare_inits.py)')
+        return epochs
+
+    def _too_short(self, recipe: Recipe, rate: float, one: float, epochs: int) -> str:
+        assert self.seconds is not None and self.request.minutes is not None
+        spent = 60 * self.request.minutes - self.seconds
+        needed = math.ceil((epochs * one + spent) / 60)
+        fitting = max(0, int(self.seconds / (one * epochs) * self.num_images))
+        ways = [f'--minutes {needed}']
+        sizes = [size for size in self._sizes(recipe) if size < recipe.img_size]
+        if sizes:
+            ways.append(f'a smaller --img-size (down to {sizes[-1]})')
+        if recipe.smaller():
+            ways.append('a smaller --encoder '
+                        f'({", ".join(one.encoder for one in recipe.smaller())})')
+        if recipe.method not in ('mae-fast', 'um-mae'):
+            ways.append('--method mae-fast')
+        ways.append(f'at most {fitting:,} images')
+        return (
+            f'--minutes {self.request.minutes:g} is too short for {epochs} epoch'
+            f'{"s" * (epochs > 1)}: {self.num_images:,} images at {rate:.1f} images/s '
+            f'take {_duration(one)} each, and {_duration(spent)} go to the survey, '
+            f'the start, the export and the report. What would fit: '
+            f'{", or ".join(ways)}')
+
+    def _check_disk(self, speed: Speed) -> None:
+        # Weights and two moments; two files are kept while a third is written.
+        checkpoint = 12 * speed.parameters
+        needed = 3 * checkpoint + 12 * speed.parameters + 100 * 2**20
+        if needed > self.machine.disk:
+            raise PlanError(
+                f'the disk of the work directory has {self.machine.disk / 2**30:.2f} '
+                f'GiB free, and checkpoints and exports need {needed / 2**30:.2f} GiB '
+                f'({checkpoint / 2**20:.0f} MiB each): free some, pass a --work-dir '
+                'on another disk, or a smaller --encoder')
+        self._note('disk', f'{needed / 2**30:.1f} GiB',
+                   f'{self.machine.disk / 2**30:.1f} GiB are free')
+
+    def _config(self, recipe: Recipe, epochs: int, workers: int,
+                epoch_seconds: float) -> Config:
+        request = self.request
+        config = recipe.config(self.survey, self.images)
+        # A last iteration of an epoch may leave gradients to the next epoch.
+        iters = math.ceil(self.num_images / recipe.batch)
+        total = epochs * iters
+        self._learning_rate(config, recipe, total // recipe.accumulate)
+        # A linear rise of one step would never leave its start.
+        warmup = total // 10 if total >= 20 else 0
+        rise = [dict(type='LinearLR', start_factor=1e-4, by_epoch=False, begin=0,
+                     end=warmup)]
+        config.param_scheduler = rise[:warmup] + [
+            dict(type='CosineAnnealingLR', by_epoch=False, begin=warmup, end=total,
+                 T_max=total - warmup)]
+        config.train_cfg = dict(by_epoch=True, max_epochs=epochs)
+        config.train_dataloader.update(
+            num_workers=workers, persistent_workers=workers > 0)
+        if 'teacher' in config.model and total < _SHORT_TEACHER:
+            config.model.teacher.momentum = 0.996
+            self._note(
+                'teacher', 'momentum 0.996', 'it follows in a few thousand steps')
+        hooks = config.default_hooks
+        hooks.checkpoint.interval = min(
+            epochs, max(1, round(_CHECKPOINT_SECONDS / epoch_seconds)))
+        hooks.logger.interval = max(1, min(50, total // 40))
+        if 'reconstruction' in hooks:
+            hooks.reconstruction.interval = max(1, epochs // 10)
+        config.randomness.seed = request.seed
+        if request.options:
+            config.merge_from_dict(copy.deepcopy(dict(request.options)))
+        return config
+
+    def _learning_rate(self, config: Config, recipe: Recipe, updates: int) -> None:
+        optimizer = config.optim_wrapper.optimizer
+        batch = recipe.effective_batch
+        paper = optimizer.lr * batch / config.auto_scale_lr.base_batch_size
+        lr, reason = paper, 'MAE\'s rate, in proportion to the batch'
+        if recipe.init is None and updates < _SHORT_RUN:
+            lr = min(1e-3 * batch / 64, optimizer.lr)
+            reason = ('a run of few updates wants a higher rate: 0.001 for 64 images '
+                      'was the best of four in the study of five minutes of one core')
+        optimizer.lr = self.request.lr or lr
+        # It is the rate of this batch: tools/train.py leaves it as it is.
+        config.auto_scale_lr = dict(enable=False, base_batch_size=batch)
+        self._note('learning rate', f'{optimizer.lr:.2g}', reason, self.request.lr)
+
+
+def check_images(survey: Survey, num_images: int) -> None:
+    """Refuse a folder with too few images.
+
+    Raises:
+        PlanError: There are fewer than :data:`MIN_IMAGES`.
+    """
+    if num_images >= MIN_IMAGES:
+        return
+    found = (f'{survey.folder} holds {num_images} images that can be used, of '
+             f'{num_images + len(survey.skipped)} found')
+    if survey.skipped:
+        name, reason = survey.skipped[0]
+        found += f' (skipped first: {name}: {reason})'
+    raise PlanError(
+        f'{found}: pre-training needs at least {MIN_IMAGES}, and thousands to be worth '
+        'it. Give a folder with more, or start a detector or classifier from public '
+        'weights')
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f'{seconds:.0f} s'
+    if seconds < 5400:
+        return f'{seconds / 60:.1f} min'
+    return f'{seconds / 3600:.1f} h'
+

@@ -1,0 +1,230 @@
+# Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
+"""From a folder to a backbone, and what is said before anything runs."""
+import json
+import runpy
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import DATASETS
+
+from mmeffmae.checkpoint import load_checkpoint_safely, load_with_report
+from mmeffmae.checkpoint.layouts import from_own_names
+from mmeffmae.folder import plan as plan_module
+from mmeffmae.folder.machine import Machine
+from mmeffmae.folder.measure import Speed
+from mmeffmae.folder.plan import Request, make_plan
+from mmeffmae.folder.recipe import PlanError
+from mmeffmae.folder.session import Session
+from mmeffmae.folder.survey import survey_folder
+from mmeffmae.models import MaskedViT
+
+TOOL = runpy.run_path(
+    str(Path(__file__).parents[2] / 'tools/pretrain_folder.py'))
+ARCH = dict(embed_dims=32, num_layers=2, num_heads=2, feedforward_channels=64)
+#: Seconds of training, not minutes.
+TINY = dict(
+    img_size=32, patch_size=8, batch_size=10, workers=0, options={
+        'model.backbone.arch': dict(ARCH, _delete_=True),
+        'model.neck.decoder_embed_dim': 32,
+        'model.neck.decoder_depth': 1, 'model.neck.decoder_num_heads': 2})
+
+
+def test_a_folder_becomes_a_backbone_and_a_report(photographs, tmp_path, capsys):
+    (photographs / 'broken.jpg').write_bytes(b'')
+    # A separator of lines to Python's splitlines, but not of a list of files.
+    odd = 'grüße\u2028 📷.jpg'
+    (photographs / '07.jpg').rename(photographs / odd)
+    work_dir = tmp_path / 'run'
+    request = Request(epochs=2, minutes=30, **TINY)
+    session = Session(photographs, work_dir, request)
+    session.run()
+    out = capsys.readouterr().out
+    assert 'skipped: broken.jpg: empty file' in out
+    assert 'epochs         2: as you asked' in out
+    assert 'plan' in session._read()['seconds']
+    page = (work_dir / 'report.html').read_text()
+    for part in ('Reconstructions', 'Nearest neighbours', 'broken.jpg',
+                 'images/s', '--scratch'):
+        assert part in page, part
+    content = load_checkpoint_safely(work_dir / 'backbone.pth')
+    assert content['meta']['img_size'] == 32
+    assert (work_dir / 'backbone_timm.pth').is_file()
+
+    # The saved config is whole, and its rate is not scaled again.
+    config = Config.fromfile(work_dir / 'config.py')
+    dataset = DATASETS.build(config.train_dataloader.dataset)
+    paths = [dataset.get_data_info(i)['img_path'] for i in range(len(dataset))]
+    assert len(paths) == 40 and str(photographs / odd) in paths
+    assert 'unreadable_images.txt' not in {p.name for p in work_dir.glob('*/*')}
+    lines = [json.loads(line) for path in work_dir.glob('*/vis_data/scalars.json')
+             for line in path.read_text().splitlines()]
+    rates = [line['lr'] for line in lines if 'lr' in line]
+    assert max(rates) == pytest.approx(config.optim_wrapper.optimizer.lr, rel=.2)
+
+    # The same again: no new plan, training goes on from the last checkpoint.
+    (work_dir / 'epoch_2.pth').rename(tmp_path / 'first.pth')
+    (work_dir / 'backbone.pth').unlink()
+    (work_dir / 'last_checkpoint').write_text(str(work_dir / 'epoch_1.pth'))
+    if not (work_dir / 'epoch_1.pth').is_file():
+        (work_dir / 'last_checkpoint').unlink()
+    Session(photographs, work_dir, request).run()
+    assert 'going on with the plan' in capsys.readouterr().out
+    first, second = (load_checkpoint_safely(path)['state_dict'] for path in (
+        tmp_path / 'first.pth', work_dir / 'epoch_2.pth'))
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    with pytest.raises(PlanError, match='epochs was 2 and is 3'):
+        Session(photographs, work_dir, replace(request, epochs=3)).run()
+
+
+def test_five_bands_of_sixteen_bits_from_rgb_weights(tmp_path, smooth, capsys):
+    """Through training, export and loading; the patch embedding is widened."""
+    folder = tmp_path / 'bands'
+    folder.mkdir()
+    for i in range(32):
+        np.save(folder / f'{i:02}.npy', smooth(bands=5).astype('u2') * 200)
+    rgb = MaskedViT(ARCH, img_size=32, patch_size=8)
+    rgb.init_weights()
+    torch.save(rgb.state_dict(), tmp_path / 'rgb.pth')
+    request = Request(epochs=1, encoder='vit-tiny', method='mae',
+                      init=str(tmp_path / 'rgb.pth'), **TINY)
+    Session(folder, tmp_path / 'run', request).run()
+    log = capsys.readouterr().out
+    assert 'licence unknown' in log and '5 bands of uint16' in log
+    config = Config.fromfile(tmp_path / 'run/config.py')
+    assert len(config.data_preprocessor.mean) == 5
+    assert config.data_preprocessor.mean[0] > 255
+    assert config.custom_hooks == [dict(type='mmeffmae.DecoderWarmupHook')]
+    content = load_checkpoint_safely(tmp_path / 'run/backbone.pth')
+    assert content['meta']['channel_order'] == 'file'
+    assert 'rgb.pth' in content['meta']['initial_weights']
+    encoder = MaskedViT(ARCH, img_size=32, patch_size=8, in_channels=5)
+    report = load_with_report(
+        encoder, content['state_dict'], prefix='backbone.')
+    assert report.complete and not report.resized
+    page = (tmp_path / 'run/report.html').read_text()
+    assert f'--public {tmp_path}/rgb.pth' in page and 'licence unknown' in page
+
+
+@pytest.mark.parametrize('channels', [1, 5])
+def test_other_bands_give_what_grey_gives_in_rgb(channels):
+    rgb = MaskedViT(ARCH, img_size=32, patch_size=8).eval()
+    rgb.init_weights()
+    other = MaskedViT(ARCH, img_size=32, patch_size=8, in_channels=channels).eval()
+    report = load_with_report(other, rgb.state_dict())
+    assert report.resized == ('patch_embed.projection.weight', )
+    grey = torch.randn(2, 1, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            other(grey.expand(-1, channels, -1, -1))[0],
+            rgb(grey.expand(-1, 3, -1, -1))[0], atol=1e-5, rtol=1e-4)
+
+
+GPU = Machine('cuda', 'a GPU', 16 * 2**30, 8, 2**40, True)
+
+
+@pytest.fixture
+def planned(photographs, tmp_path, monkeypatch):
+    """A function that plans for a machine of 100 images a second.
+
+    A step takes ``bytes_an_image`` for each image and half a GiB a layer width.
+    """
+    survey = survey_folder(photographs)
+    images = tmp_path / 'images.txt'
+    images.write_text('\n'.join(survey.names))
+    steps = []
+
+    def plan(num_images=5000, machine=GPU, elapsed=0, image_bytes=2**25, **asked):
+        def measure(config, batch, machine):
+            steps.append((config.model.backbone.arch, batch))
+            width = 'tsblh'.index(config.model.backbone.arch)
+            memory = width * 2**29 + batch * image_bytes
+            size = config.model.backbone.img_size
+            return Speed(batch, batch / 100 * (size / 224)**2, memory, 10**7, 1e-3)
+
+        monkeypatch.setattr(plan_module, 'measure', measure)
+        return make_plan(
+            Request(**asked), survey, images, num_images, machine, elapsed)
+
+    plan.steps = steps
+    return plan
+
+
+def test_the_plan_fills_the_time(planned):
+    plan = planned(minutes=600, img_size=224, patch_size=16)
+    # 100 images/s of 5,000, a tenth of the time and 45 s left aside.
+    assert plan.epochs == int((36000 - 45) / (50 / .9))
+    assert plan.recipe.encoder == 'vit-small' and plan.recipe.precision == 'bf16'
+    assert plan.recipe.batch == 256 and plan.recipe.accumulate == 1
+    assert all(choice.reason for choice in plan.choices)
+    hooks = plan.config.default_hooks
+    assert hooks.checkpoint.interval == 12  # ten minutes
+    total = plan.epochs * 20
+    assert plan.config.param_scheduler[-1].end == total
+    assert plan.config.optim_wrapper.optimizer.lr == pytest.approx(1.5e-4)
+    # The rate of short runs, for 64 images 0.001, no higher than MAE's peak.
+    short = planned(minutes=30, img_size=224, patch_size=16)
+    assert short.config.optim_wrapper.optimizer.lr == pytest.approx(2.4e-3)
+
+
+def test_little_time_costs_resolution(planned):
+    plan = planned(minutes=20, patch_size=8)
+    assert plan.recipe.img_size == 64  # the largest that the images have is 64
+    survey_sides = planned(minutes=20, patch_size=8, img_size=128)
+    assert survey_sides.recipe.img_size == 128
+
+
+def test_little_memory_costs_steps_not_the_batch(planned):
+    small = replace(GPU, memory=3 * 2**30)
+    plan = planned(machine=small, img_size=224, patch_size=16, minutes=60)
+    assert (plan.recipe.batch, plan.recipe.accumulate) == (64, 4)
+    assert plan.config.optim_wrapper.accumulative_counts == 4
+    assert planned.steps == [('s', 256), ('s', 128), ('s', 64)]
+
+
+@pytest.mark.parametrize('asked, message', [
+    (dict(encoder='vit-large', machine=replace(GPU, memory=2**30)),
+     'not fit into the 1.00 GiB.*even one image.*would fit: --encoder vit-small'),
+    (dict(machine=replace(GPU, disk=2**20)), 'disk .* 0.00 GiB free.*114 MiB each'),
+    (dict(minutes=1, img_size=224), 'too short for 1 epoch: 5,000 images at 100.0.*'
+     'What would fit: --minutes 2.*smaller --encoder .vit-tiny.*at most 1,350 images'),
+    (dict(minutes=10, epochs=100, img_size=224), 'too short for 100 epochs'),
+    (dict(num_images=3), 'holds 3 images that can be used.*at least 32'),
+    (dict(method='um-mae', encoder='vit-small'), 'it takes pvt-small'),
+    (dict(init='gone.pth'), '--init: checkpoint gone.pth is not a file'),
+])
+def test_what_cannot_work_is_said_with_what_would_fit(planned, asked, message):
+    with pytest.raises(PlanError, match=message):
+        planned(**dict(dict(patch_size=16), **asked))
+
+
+def test_initial_weights_say_their_encoder(planned, tmp_path):
+    arch = dict(embed_dims=192, num_heads=3, feedforward_channels=768)
+    for depth, name in ((12, 'vit-tiny'), (6, None)):
+        encoder = MaskedViT(dict(arch, num_layers=depth), img_size=28, patch_size=14)
+        torch.save(from_own_names(encoder.state_dict(), 'timm'), tmp_path / 'a.pth')
+        if name is None:
+            with pytest.raises(PlanError, match='a.pth holds none of vit-tiny.*arch'):
+                planned(init=str(tmp_path / 'a.pth'))
+            continue
+        plan = planned(init=str(tmp_path / 'a.pth'))
+        assert (plan.recipe.encoder, plan.recipe.patch_size) == (name, 14)
+        assert plan.recipe.img_size % 28 == 0
+        assert plan.config.model.backbone.init_cfg.checkpoint.endswith('a.pth')
+
+
+def test_tool_says_what_is_wrong_and_writes_nothing(photographs, tmp_path):
+    for photograph in list(photographs.iterdir())[3:]:
+        photograph.unlink()
+    work_dir = tmp_path / 'run'
+    command = [str(photographs), '--work-dir', str(work_dir), '--dry-run']
+    with pytest.raises(SystemExit, match='error: .*holds 3 images'):
+        TOOL['main'](command)
+    shutil.rmtree(photographs)
+    with pytest.raises(SystemExit, match='does not exist'):
+        TOOL['main'](command)
+    assert not work_dir.exists()
