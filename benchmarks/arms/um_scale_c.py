@@ -1,6 +1,6 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
 # Two CPU cores, Imagenette at 64 px: checks that things learn and that nothing
-# got slower; ranks nothing. Five minutes of one core an arm and seed.
+# got slower; ranks nothing. Two and a half minutes of one core an arm and seed.
 _configs = ('../../configs/um_mae/{}_swin-32x8-p8_1xb64-coslr-25e_'
             'imagenette64.py')
 # The trials multiply it by 0.5 to 4.
@@ -20,6 +20,6 @@ arms = {
     'um-mae-hidden45': dict(
         config=_um_mae, options={**_rate, 'model.masking.hidden_ratio': 0.45}),
 }
-budget = dict(kind='time', amount=300)
+budget = dict(kind='time', amount=150)
 seeds = (0, 1, 2)
 tune_seed = 100

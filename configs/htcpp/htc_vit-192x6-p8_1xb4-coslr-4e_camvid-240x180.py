@@ -9,6 +9,7 @@ _base_ = [
 _roi_head = _base_.model.roi_head
 model = dict(
     data_preprocessor=dict(seg_pad_value=_base_.unlabelled),
+    rpn_head=dict(anchor_generator=_base_.anchors),
     roi_head=dict(
         bbox_head=[dict(_of, num_classes=4) for _of in _roi_head.bbox_head],
         mask_head=[dict(_of, num_classes=4) for _of in _roi_head.mask_head],

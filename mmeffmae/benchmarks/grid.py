@@ -59,7 +59,7 @@ class Grid:
     def __post_init__(self) -> None:
         self._begin = time.monotonic()
 
-    def time_steps(self, rounds: int = 20) -> None:
+    def time_steps(self, rounds: int = 21) -> None:
         """Measure step times of all arms in turns, and set the budgets.
 
         A study that gains an arm is timed anew; budgets that are set stay.
@@ -107,7 +107,11 @@ class Grid:
             self._training(arm, seed) for seed in seeds for arm in candidates)
 
     def read_final(self, arms: Sequence[str], seeds: Sequence[int]) -> None:
-        """Probe the finished encoders on the validation photographs, once."""
+        """Probe the finished encoders on the validation photographs, once.
+
+        An encoder whose checkpoint is not on this machine is trained again:
+        same seed, images, crops and masks.
+        """
         self._work(self._final(arm, seed) for seed in seeds for arm in arms)
 
     def _work(self, units: Iterable[Unit]) -> None:
@@ -182,10 +186,13 @@ class Grid:
 
         def read() -> None:
             self._check_time()
+            checkpoint, cost = run.train_branch(1.0)
             values = probe_encoder(
-                self.study.config(arm), seed, run.finished(),
+                self.study.config(arm), seed, checkpoint,
                 self.study.final_probes, split='final')
-            self._write(run, 1.0, values, path, kind='final')
+            # Steps above 0: trained again, since checkpoints had been lost.
+            self._write(run, 1.0, values, path, kind='final', cost=cost)
+            run.keep_last()
 
         return Unit(f'{arm}_final{seed}', path.is_file, read)
 

@@ -1,12 +1,16 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
 """Isolated step times of the arms of a study, taken in turns."""
 import itertools
+import math
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.config import Config
 from mmengine.device import get_device
+from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 
 from mmeffmae.evaluation.cost import saved_bytes
@@ -36,6 +40,8 @@ def started_runner(config: Config, work_dir: Path) -> Runner:
     """
     config = training_config(config, seed=0, warmup=0, max_iters=0)
     config.train_dataloader.update(num_workers=0, persistent_workers=False)
+    # A run of no iteration has an interval of one: each would be saved, timed.
+    config.default_hooks.checkpoint.interval = -1
     runner = new_runner(config, work_dir)
     runner.train()  # Of no iteration: builds, initialises, calls the hooks.
     runner.model.train()
@@ -45,23 +51,51 @@ def started_runner(config: Config, work_dir: Path) -> Runner:
 def measure_arms(
     configs: dict[str, Config],
     work_dir: Path,
-    rounds: int = 20,
-    warmup: int = 3,
+    rounds: int = 21,
+    processes: int = 3,
 ) -> dict[str, dict[str, Any]]:
     """Time whole iterations, hooks included, loading of data excluded.
 
     All arms take their turns in one process, each on a batch of its own data.
+    Several fresh processes do so one after the other: where memory happens to
+    lie made an arm half as fast for the whole life of a process.
 
     Args:
         configs: By name, as :meth:`Study.config` makes them.
         work_dir: Where the runners may write.
-        rounds: Timed iterations of every arm.
-        warmup: Iterations before these.
+        rounds: Timed iterations of every arm, rounded up to the same number
+            in every process.
+        processes: How many; at most one a round.
 
     Returns:
         Of every arm ``step_seconds`` (spread over the rounds), ``images`` and
         masked ``views`` of a step, and ``saved_bytes`` for the backward pass.
     """
+    processes = min(processes, rounds)
+    results, seconds = {}, {name: [] for name in configs}
+    for number in range(processes):
+        with ProcessPoolExecutor(
+                1, get_context('spawn'), initializer=torch.set_num_threads,
+                initargs=(torch.get_num_threads(),)) as pool:
+            results, times = pool.submit(
+                _measure_here, configs, work_dir / str(number),
+                math.ceil(rounds / processes)).result()
+        for name, of_arm in zip(configs, times):
+            seconds[name] += of_arm
+    return {
+        name: dict(result, step_seconds=spread(seconds[name]))
+        for name, result in results.items()
+    }
+
+
+def _measure_here(
+    configs: dict[str, Config],
+    work_dir: Path,
+    rounds: int,
+    warmup: int = 3,
+) -> tuple[dict[str, dict[str, Any]], list[list[float]]]:
+    """Counts of every arm, and the seconds of its rounds, in this process."""
+    MMLogger.get_current_instance().setLevel('ERROR')
     device = torch.device(get_device())
     runners, steps, results = [], [], {}
     for name, config in configs.items():
@@ -72,10 +106,7 @@ def measure_arms(
             runner.train_loop.run_iter(batch)
         runners.append(runner)
         steps.append(lambda run=runner.train_loop.run_iter, data=batch: run(data))
-    seconds = interleave(steps, rounds, 1, clock(device))
-    for result, times in zip(results.values(), seconds):
-        result['step_seconds'] = spread(times)
-    return results
+    return results, interleave(steps, rounds, 1, clock(device))
 
 
 def _counts(runner: Runner, batch: dict) -> dict[str, Any]:

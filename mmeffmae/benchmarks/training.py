@@ -53,12 +53,18 @@ class Run:
             The checkpoint, and what its steps took in this call.
         """
         begin, end = trunk_steps(fraction, self.steps), self.end(fraction)
+        branch = f'branch_{end}'
         before = min(begin, self._position('trunk'))
-        before += max(0, self._position(f'branch_{end}') - begin)
+        before += max(0, self._position(branch) - begin)
         start = time.process_time()
         with EnergyMeter(self.country) as meter:
-            trunk = self._train('trunk', begin)
-            path = self._train(f'branch_{end}', end, (begin, trunk))
+            # The trunk of a finished branch may be gone.
+            path = _checkpoints(self.folder / branch).get(end)
+            if path is not None:
+                before = end
+            else:
+                path = self._train(
+                    branch, end, (begin, self._train('trunk', begin)))
         cost = dict(
             steps=end - before,
             cpu_seconds=round(time.process_time() - start, 2),
@@ -66,20 +72,6 @@ class Run:
         if torch.cuda.is_available():
             cost['peak_bytes'] = torch.cuda.max_memory_allocated()
         return path, cost
-
-    def finished(self) -> Path:
-        """Checkpoint of the branch that ends with the budget.
-
-        Raises:
-            FileNotFoundError: It is not on this machine.
-        """
-        path = self.folder / f'branch_{self.steps}' / f'iter_{self.steps}.pth'
-        if not path.is_file():
-            raise FileNotFoundError(
-                f'{path} is not there: the final read needs the checkpoints of the '
-                'machine that trained; delete the shard of its last branch to '
-                'train them again')
-        return path
 
     def keep_last(self) -> None:
         """Remove all checkpoints but the one of the finished encoder."""

@@ -2,6 +2,7 @@
 """A whole comparison in small: two arms, two seeds, on generated images."""
 import os
 import runpy
+import shutil
 import sys
 from pathlib import Path
 
@@ -140,7 +141,7 @@ def calls(monkeypatch):
 def test_whole_command(folder, tmp_path, monkeypatch, capsys):
     """Everything is real; then nothing is left to do."""
     monkeypatch.setattr(sys, 'argv', [
-        'time_to_target.py', str(folder / 'small.py'), '--rounds', '2', '--shards',
+        'time_to_target.py', str(folder / 'small.py'), '--rounds', '1', '--shards',
         str(tmp_path / 'shards'), '--work-dir', str(tmp_path / 'work'), '--stages',
         'time', 'tune', 'train', 'report', 'final'])
     monkeypatch.setattr('mmeffmae.benchmarks.grid.RATES', (4,))
@@ -171,6 +172,15 @@ def test_whole_command(folder, tmp_path, monkeypatch, capsys):
     run()
     after = {path: os.stat(path).st_mtime_ns for path in shards.root.rglob('*.json')}
     assert before == after
+    # Lost with the machine: the final read trains them again, and reads the same.
+    finals = {path: read_json(path)['values'] for path in shards.root.rglob('final/*')}
+    shutil.rmtree(tmp_path / 'work/mae')
+    for path in finals:
+        path.unlink()
+    run()
+    assert finals == {path: read_json(path)['values'] for path in finals}
+    steps = {path.parts[-3]: read_json(path)['cost']['steps'] for path in finals}
+    assert steps == dict(mae=20, parts=0)
 
 
 def test_order_and_resume(grid, calls):

@@ -47,7 +47,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         '--stop-after', type=float, default=float('inf'), metavar='SECONDS',
         help='begin no further piece after that long')
     parser.add_argument(
-        '--rounds', type=int, default=20, help='timed steps of every arm')
+        '--rounds', type=int, default=21, help='timed steps of every arm')
     parser.add_argument(
         '--country', metavar='ISO3',
         help='where the machine stands, such as DEU: adds CO2 by CodeCarbon')

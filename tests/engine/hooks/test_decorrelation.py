@@ -247,7 +247,7 @@ def test_two_processes_learn_as_one_on_all_data(num_rows, tmp_path):
 
 def test_controls_change_the_hook_of_the_config():
     from mmeffmae.benchmarks.study import Study
-    study = Study.from_file(ROOT / 'benchmarks/arms/dbp_scale_c.py')
+    study = Study.from_file(ROOT / 'benchmarks/arms/scale_c.py')
     hooks = {
         arm: [h for h in study.config(arm).get('custom_hooks') or []
               if h['type'] == HOOK['type']] for arm in study.arms
