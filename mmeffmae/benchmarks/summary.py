@@ -1,5 +1,7 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
 """What the README shows of the committed results."""
+import re
+from collections import Counter
 from pathlib import Path
 
 from .curves import read_arms
@@ -59,25 +61,38 @@ def _times(fixed: list[Shards]) -> str:
 
 def _steps(shards: list[dict]) -> str:
     """A row for each arm and peer, two columns for each machine."""
-    rows: dict[tuple[str, str], dict[str, list[str]]] = {}
+    rows: dict[tuple[str, str, str], dict[str, list[str]]] = {}
     for of in sorted(shards, key=lambda of: of['date']):
         for arm in of['arms']:
             if arm['name'] != of['peer']:
-                name = ', '.join(filter(None, (_short(arm['name']),
-                                               changed_options(of))))
+                key = arm['name'], changed_options(of), of['peer']
                 ratio = arm['ratio_to_peer']
-                rows.setdefault((name, _short(of['peer'])), {})[machine_of(of)] = [
+                rows.setdefault(key, {})[machine_of(of)] = [
                     quartiles(ratio['step_seconds']), f'{ratio[memory_kind(arm)]:.2f}']
     machines = sorted({machine_of(of) for of in shards})
     table = markdown_table(
         ['arm', 'peer', *(f'{what}, {machine}' for machine in machines
                           for what in ('step time', 'memory'))],
-        [[*key, *(cell for machine in machines
-                  for cell in found.get(machine, ['–', '–']))]
-         for key, found in sorted(rows.items())])
+        [[*names, *(cell for machine in machines
+                    for cell in rows[key].get(machine, ['–', '–']))]
+         for key, names in sorted(_named(list(rows)).items())])
     return ('Cost of a training step, ratios to the peer, medians (quartiles), the '
             'newest measurement of each arm; memory is what is saved for backward, '
             f'on a GPU the allocator\'s peak:\n\n{table}')
+
+
+def _named(
+    keys: list[tuple[str, str, str]]
+) -> dict[tuple[str, str, str], tuple[str, str]]:
+    """Short names of arm and peer, unless two arms would share them."""
+    short = {
+        key: (', '.join(filter(None, (_short(key[0]), key[1]))), _short(key[2]))
+        for key in keys}
+    shared = Counter(short.values())
+    return {
+        key: names if shared[names] == 1 else (
+            ', '.join(filter(None, key[:2])), key[2])
+        for key, names in short.items()}
 
 
 def _dense(shards: list[dict]) -> str:
@@ -103,5 +118,5 @@ def _metrics(values: list[dict[str, float]]) -> str:
 
 
 def _short(config: str) -> str:
-    """Method and backbone of a config's name."""
-    return '_'.join(config.split('_')[:2])
+    """The name of a config without its schedule and data."""
+    return re.sub(r'_\d+xb\d+.*', '', config)
