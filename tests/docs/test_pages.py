@@ -9,6 +9,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / 'docs'
+#: Options that train.py and test.py share.
+LAUNCH = ROOT / 'mmeffmae/engine/launch.py'
 PAGES = sorted(path for path in DOCS.rglob('*.md') if '_build' not in path.parts)
 READMES = [
     ROOT / 'README.md', *sorted(ROOT.glob('configs/*/README.md')),
@@ -46,6 +48,30 @@ def test_included_texts_are_there(path):
         for mark in re.findall(r'^:(?:start-after|end-before): "(.*)"$',
                                directive[2], re.MULTILINE):
             assert mark in text, f'{directive[1]} lacks {mark}'
+
+
+def commands(text):
+    """Lines of the bash blocks, continued ones as one."""
+    for block in re.findall(r'```bash\n(.*?)```', text, re.DOTALL):
+        for line in block.replace('\\\n', ' ').splitlines():
+            yield line.split(' #')[0]
+
+
+@pytest.mark.parametrize('path', [*PAGES, *READMES], ids=name)
+def test_commands_name_what_exists(path):
+    """Tools, their options, and configs; ``configs/mine`` is the reader's."""
+    for line in commands(path.read_text()):
+        for config in re.findall(r'configs/[\w/.-]+\.py\b', line):
+            assert config.startswith('configs/mine/') or (ROOT / config).is_file(), line
+        for tool in re.findall(r'\btools/[\w/]+\.(?:py|sh)\b', line):
+            assert (ROOT / tool).is_file(), line
+            code = (ROOT / tool).read_text() + LAUNCH.read_text()
+            if tool.endswith('.sh'):  # hands options on
+                code += (ROOT / 'tools/train.py').read_text() + (
+                    ROOT / 'tools/test.py').read_text()
+            for option in re.findall(r' (--[a-z][\w-]*)', line):
+                assert f"'{option}'" in code or f'{option})' in code or (
+                    f' {option}' in code), f'{tool} has no {option}: {line}'
 
 
 def test_links_become_those_of_the_site(site):
