@@ -96,25 +96,40 @@ def _named(
 
 
 def _dense(shards: list[dict]) -> str:
-    """A row for each data set and config: pre-trained beside untrained."""
-    rows = []
-    for data, config in dict.fromkeys((of['data'], of['config']) for of in shards):
-        found = [of for of in shards if (of['data'], of['config']) == (data, config)]
-        rows.append([
-            data, _short(Path(config).stem),
-            ', '.join(f'{n:,}' for n in sorted({of['iterations'] for of in found})),
-            *(_metrics([of['values'] for of in found if of['init'] == init])
-              for init in ('pretrained', 'untrained'))])
+    """A row for each task, a column for each kind of encoder."""
+    rows: dict[tuple, dict[str, list[dict]]] = {}
+    for of in shards:
+        key = of['data'], of['config'], of.get('share', 1), of['iterations']
+        rows.setdefault(key, {}).setdefault(of['init'], []).append(of)
+    inits = sorted({of['init'] for of in shards}, key=lambda init: (
+        init == 'untrained', init))
+    cells = [[
+        data,
+        _short(Path(config).stem) + (f', {100 * share:g} % of the labels'
+                                     if share != 1 else ''),
+        f'{iterations:,}',
+        *(_metrics(found.get(init, [])) for init in inits),
+    ] for (data, config, share, iterations), found in rows.items()]
     return 'Detection and segmentation:\n\n' + markdown_table(
-        ['data', 'config', 'iterations', 'pre-trained', 'untrained'], rows)
+        ['data', 'config', 'iterations', *inits], cells)
 
 
-def _metrics(values: list[dict[str, float]]) -> str:
-    if not values:
-        return '–'
+def _metrics(shards: list[dict]) -> str:
+    """Means over seeds; of each backbone, if a seed had several."""
+    groups: dict[str, list[dict]] = {'': shards} if shards else {}
+    if len({of['seed'] for of in shards}) < len(shards):
+        groups = {}
+        for of in shards:
+            name = of['backbone']['hash'] if of['backbone'] else 'none'
+            groups.setdefault(f'`{name}`: ', []).append(of)
+    return '; '.join(name + _means(of) for name, of in groups.items()) or '–'
+
+
+def _means(shards: list[dict]) -> str:
     text = ', '.join(
-        f'{name} {measured([of[name] for of in values])}' for name in values[0])
-    return f'{text} ({len(values)} seed{"s" if len(values) > 1 else ""})'
+        f'{name} {measured([of["values"][name] for of in shards])}'
+        for name in shards[0]['values'])
+    return f'{text} ({len(shards)} seed{"s" if len(shards) > 1 else ""})'
 
 
 def _short(config: str) -> str:
