@@ -35,18 +35,18 @@ def draw_tables(root: Path, plots: str = 'plots') -> str:
         plots: Where the text looks for the pictures.
 
     Returns:
-        Markdown, with headings of the third level; equal shards give an equal
+        Markdown, with headings of the second level; equal shards give an equal
         text.
     """
     parts = [gate_line(root)]
     for shards in studies(root):
         name = shards.root.name
-        parts += [f'### Time to target: {name}', study_tables(shards)]
+        parts += [f'## Time to target: {name}', study_tables(shards)]
         if shards.target.is_file():
             parts.append(f'![Probe against time]({plots}/{name}.png)')
     for title, name, draw in _SECTIONS:
         if files := sorted((root / name).glob('*.json')):
-            parts += [f'### {title}', draw(files)]
+            parts += [f'## {title}', draw(files)]
     return '\n\n'.join(parts) + '\n'
 
 

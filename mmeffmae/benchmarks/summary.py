@@ -1,5 +1,7 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
 """What the README shows of the committed results."""
+import re
+from collections import Counter
 from pathlib import Path
 
 from .curves import read_arms
@@ -59,49 +61,77 @@ def _times(fixed: list[Shards]) -> str:
 
 def _steps(shards: list[dict]) -> str:
     """A row for each arm and peer, two columns for each machine."""
-    rows: dict[tuple[str, str], dict[str, list[str]]] = {}
+    rows: dict[tuple[str, str, str], dict[str, list[str]]] = {}
     for of in sorted(shards, key=lambda of: of['date']):
         for arm in of['arms']:
             if arm['name'] != of['peer']:
-                name = ', '.join(filter(None, (_short(arm['name']),
-                                               changed_options(of))))
+                key = arm['name'], changed_options(of), of['peer']
                 ratio = arm['ratio_to_peer']
-                rows.setdefault((name, _short(of['peer'])), {})[machine_of(of)] = [
+                rows.setdefault(key, {})[machine_of(of)] = [
                     quartiles(ratio['step_seconds']), f'{ratio[memory_kind(arm)]:.2f}']
     machines = sorted({machine_of(of) for of in shards})
     table = markdown_table(
         ['arm', 'peer', *(f'{what}, {machine}' for machine in machines
                           for what in ('step time', 'memory'))],
-        [[*key, *(cell for machine in machines
-                  for cell in found.get(machine, ['–', '–']))]
-         for key, found in sorted(rows.items())])
+        [[*names, *(cell for machine in machines
+                    for cell in rows[key].get(machine, ['–', '–']))]
+         for key, names in sorted(_named(list(rows)).items())])
     return ('Cost of a training step, ratios to the peer, medians (quartiles), the '
             'newest measurement of each arm; memory is what is saved for backward, '
             f'on a GPU the allocator\'s peak:\n\n{table}')
 
 
+def _named(
+    keys: list[tuple[str, str, str]]
+) -> dict[tuple[str, str, str], tuple[str, str]]:
+    """Short names of arm and peer, unless two arms would share them."""
+    short = {
+        key: (', '.join(filter(None, (_short(key[0]), key[1]))), _short(key[2]))
+        for key in keys}
+    shared = Counter(short.values())
+    return {
+        key: names if shared[names] == 1 else (
+            ', '.join(filter(None, key[:2])), key[2])
+        for key, names in short.items()}
+
+
 def _dense(shards: list[dict]) -> str:
-    """A row for each data set and config: pre-trained beside untrained."""
-    rows = []
-    for data, config in dict.fromkeys((of['data'], of['config']) for of in shards):
-        found = [of for of in shards if (of['data'], of['config']) == (data, config)]
-        rows.append([
-            data, _short(Path(config).stem),
-            ', '.join(f'{n:,}' for n in sorted({of['iterations'] for of in found})),
-            *(_metrics([of['values'] for of in found if of['init'] == init])
-              for init in ('pretrained', 'untrained'))])
+    """A row for each task, a column for each kind of encoder."""
+    rows: dict[tuple, dict[str, list[dict]]] = {}
+    for of in shards:
+        key = of['data'], of['config'], of.get('share', 1), of['iterations']
+        rows.setdefault(key, {}).setdefault(of['init'], []).append(of)
+    inits = sorted({of['init'] for of in shards}, key=lambda init: (
+        init == 'untrained', init))
+    cells = [[
+        data,
+        _short(Path(config).stem) + (f', {100 * share:g} % of the labels'
+                                     if share != 1 else ''),
+        f'{iterations:,}',
+        *(_metrics(found.get(init, [])) for init in inits),
+    ] for (data, config, share, iterations), found in rows.items()]
     return 'Detection and segmentation:\n\n' + markdown_table(
-        ['data', 'config', 'iterations', 'pre-trained', 'untrained'], rows)
+        ['data', 'config', 'iterations', *inits], cells)
 
 
-def _metrics(values: list[dict[str, float]]) -> str:
-    if not values:
-        return '–'
+def _metrics(shards: list[dict]) -> str:
+    """Means over seeds; of each backbone, if a seed had several."""
+    groups: dict[str, list[dict]] = {'': shards} if shards else {}
+    if len({of['seed'] for of in shards}) < len(shards):
+        groups = {}
+        for of in shards:
+            name = of['backbone']['hash'] if of['backbone'] else 'none'
+            groups.setdefault(f'`{name}`: ', []).append(of)
+    return '; '.join(name + _means(of) for name, of in groups.items()) or '–'
+
+
+def _means(shards: list[dict]) -> str:
     text = ', '.join(
-        f'{name} {measured([of[name] for of in values])}' for name in values[0])
-    return f'{text} ({len(values)} seed{"s" if len(values) > 1 else ""})'
+        f'{name} {measured([of["values"][name] for of in shards])}'
+        for name in shards[0]['values'])
+    return f'{text} ({len(shards)} seed{"s" if len(shards) > 1 else ""})'
 
 
 def _short(config: str) -> str:
-    """Method and backbone of a config's name."""
-    return '_'.join(config.split('_')[:2])
+    """The name of a config without its schedule and data."""
+    return re.sub(r'_\d+xb\d+.*', '', config)

@@ -10,7 +10,7 @@ def visible_count(num_patches: int, mask_ratio: float, owner: str) -> int:
     10, where ``int(100 * (1 - 0.9))`` gives 9.
 
     Args:
-        num_patches (int): N.
+        num_patches (int): Patches N.
         mask_ratio (float): Share of the patches that is masked, in [0, 1).
         owner (str): Who asks; named in errors.
 

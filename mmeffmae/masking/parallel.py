@@ -17,8 +17,8 @@ def disjoint_parts_size(
     """Visible patches of each of ``num_parts`` disjoint parts.
 
     Args:
-        num_patches (int): N.
-        num_parts (int): K.
+        num_patches (int): Patches N.
+        num_parts (int): Parts K.
         mask_ratio (float, optional): Share that is masked in every part;
             None gives every part ``N // K`` patches.
         owner (str): Who asks; named in errors.
@@ -60,7 +60,7 @@ class ParallelMasking:
     not predicted.
 
     Args:
-        num_parts (int): K. Defaults to 4.
+        num_parts (int): Parts K. Defaults to 4.
         mask_ratio (float, optional): Share that is masked in every part.
             None means ``1 - (N // K) / N``: all patches are used.
         decode_ratio (float): Share of each part's patches that the other

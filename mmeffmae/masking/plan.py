@@ -59,7 +59,7 @@ def scatter_tokens(tokens: Tensor, ids: Tensor, num_patches: int) -> Tensor:
     Args:
         tokens (Tensor): ``(R, M, C)``.
         ids (Tensor): ``(R, M)``, int64, distinct in every row.
-        num_patches (int): N.
+        num_patches (int): Patches N.
 
     Returns:
         Tensor: ``(R, N, C)``.
@@ -124,17 +124,17 @@ class MaskPlan(NamedTuple):
 
     @property
     def num_images(self) -> int:
-        """B."""
+        """Images B."""
         return self.ids_keep.size(0)
 
     @property
     def num_views(self) -> int:
-        """K."""
+        """Views K."""
         return self.ids_keep.size(1)
 
     @property
     def num_patches(self) -> int:
-        """N."""
+        """Patches N."""
         return self.grid[0] * self.grid[1]
 
     @property

@@ -25,7 +25,7 @@ def seen_count(num_slots: int, hidden_ratio: float, owner: str) -> int:
     """``floor(V · (1 - hidden_ratio))``, the slots that are not hidden.
 
     Args:
-        num_slots (int): V.
+        num_slots (int): Slots V.
         hidden_ratio (float): Share of the slots that is hidden, in [0, 1).
         owner (str): Who asks; named in errors.
 

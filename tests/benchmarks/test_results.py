@@ -198,13 +198,13 @@ def test_every_kind_of_file_is_drawn(tmp_path):
 
 def test_summary_by_hand(root):
     """One table of each kind; the newer file of an arm, and machines as columns."""
-    def throughput(name, date, step, device='cpu', command='x'):
+    def throughput(name, date, step, device='cpu', command='x',
+                   names=('emae_vit-base_8xb64', 'mae_vit-base_8xb512')):
         spread = dict(median=step, q1=step, q3=step)
         arm = dict(saved_bytes=1, ratio_to_peer=dict(
             step_seconds=spread, saved_bytes=0.5, peak_bytes=0.25))
         if device != 'cpu':
             arm['peak_bytes'] = 1
-        names = 'emae_vit-base_8xb64', 'mae_vit-base_8xb512'
         write_shard(
             dict(date=date, peer=names[1], device=device, command=command,
                  machine=dict(cpu='a CPU', gpus=['a GPU']),
@@ -214,13 +214,18 @@ def test_summary_by_hand(root):
     throughput('b', '2026-01-01', 9.0)
     throughput('a', '2026-01-02', 3.0)
     throughput('small', '2026-01-01', 4.0, command='x --cfg-options a=1 --json y')
+    throughput('longer', '2026-01-01', 5.0, names=('clmae_vit_8xb1_a', 'peer_x_y'))
+    throughput('other', '2026-01-01', 6.0, names=('clmae_vit_8xb1_b', 'peer_x_y'))
     throughput('gpu', '2026-01-01', 2.0, device='cuda:0')
-    for seed, (init, value) in enumerate((
-            ('pretrained', 10.0), ('pretrained', 12.0), ('untrained', 9.0))):
+    for number, (init, seed, backbone, value, share) in enumerate((
+            ('mine', 0, 'a', 10.0, 1), ('mine', 1, 'a', 12.0, 1),
+            ('untrained', 0, None, 9.0, 1), ('mine', 0, 'a', 5.0, 0.1),
+            ('mine', 0, 'b', 6.0, 0.1))):
         write_shard(
             dict(data='mini', config='c/htc_vit_x.py', init=init, seed=seed,
+                 backbone=backbone and dict(hash=backbone), share=share,
                  iterations=1200, values={'box AP': value, 'mask AP': 1.0}),
-            root / 'dense' / f'{seed}.json')
+            root / 'dense' / f'{number}.json')
     text = draw_summary(root)
     table = rows(text)
     assert '`small`: linear probe 59.0 %, one thread of a test' in text
@@ -232,9 +237,15 @@ def test_summary_by_hand(root):
         ['mae_vit-base', '3.00 (3.00 to 3.00)', '0.50', '2.00 (2.00 to 2.00)', '0.25']]
     assert table['emae_vit-base, a=1'][0][1:] == [
         '4.00 (4.00 to 4.00)', '0.50', '–', '–']
-    assert table['mini'] == [['htc_vit', '1,200',
-                              'box AP 11.0 ± 1.4, mask AP 1.0 ± 0.0 (2 seeds)',
-                              'box AP 9.0, mask AP 1.0 (1 seed)']]
+    assert [table[f'clmae_vit_8xb1_{n}'][0][:2] for n in 'ab'] == [
+        ['peer_x_y', '5.00 (5.00 to 5.00)'], ['peer_x_y', '6.00 (6.00 to 6.00)']]
+    assert table['data'] == [['config', 'iterations', 'mine', 'untrained']]
+    assert table['mini'] == [
+        ['htc_vit_x', '1,200', 'box AP 11.0 ± 1.4, mask AP 1.0 ± 0.0 (2 seeds)',
+         'box AP 9.0, mask AP 1.0 (1 seed)'],
+        ['htc_vit_x, 10 % of the labels', '1,200',
+         '`a`: box AP 5.0, mask AP 1.0 (1 seed); '
+         '`b`: box AP 6.0, mask AP 1.0 (1 seed)', '–']]
 
 
 def test_committed_tables_are_those_of_the_committed_files():

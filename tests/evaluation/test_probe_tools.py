@@ -206,3 +206,7 @@ def test_unfit_checkpoint_ends_with_a_message(folder, tmp_path, run):
     with pytest.raises(SystemExit, match='error: .*absent.pth'):
         run('tools/benchmarks/probe.py', folder / 'tiny.py',
             tmp_path / 'absent.pth')
+    torch.save(dict(state_dict=model.state_dict(), meta={}), tmp_path / 'whole.pth')
+    with pytest.raises(SystemExit, match='error: .*absent.png'):
+        run('tools/analysis/visualize_reconstruction.py', folder / 'tiny.py',
+            tmp_path / 'whole.pth', tmp_path / 'absent.png')

@@ -7,6 +7,7 @@ import torch
 from mmengine.config import Config, DictAction
 
 from mmeffmae.checkpoint.loading import CheckpointError
+from mmeffmae.datasets.transforms import UnreadableImage
 from mmeffmae.evaluation.building import build_model, load_weights
 from mmeffmae.inference import read_images
 from mmeffmae.visualization import render_reconstruction, save_picture
@@ -48,5 +49,5 @@ def main() -> None:
 if __name__ == '__main__':
     try:
         main()
-    except (CheckpointError, FileNotFoundError) as error:
+    except (CheckpointError, FileNotFoundError, UnreadableImage) as error:
         sys.exit(f'error: {error}')

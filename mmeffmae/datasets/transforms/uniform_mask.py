@@ -22,7 +22,7 @@ class UniformMaskGenerator(BaseTransform):
 
     Args:
         grid (int | tuple[int, int]): Rows and columns of patches.
-        num_parts (int): K.
+        num_parts (int): Views K.
         balanced (bool): See :class:`mmeffmae.masking.UniformMasking`.
 
     Raises:

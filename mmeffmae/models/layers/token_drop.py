@@ -23,7 +23,7 @@ def drop_placement(
     """Layers after which tokens are dropped, counted from 0.
 
     Args:
-        num_layers (int): N.
+        num_layers (int): Layers N.
         num_stages (int): G drops.
         placement (str): ``'start'`` or ``'end'`` of each of G equal shares of
             the layers, ``'even'`` from the first layer to the last,
