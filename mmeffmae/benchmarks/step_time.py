@@ -72,7 +72,8 @@ def measure_arms(
         masked ``views`` of a step, and ``saved_bytes`` for the backward pass.
     """
     processes = min(processes, rounds)
-    results, seconds = {}, {name: [] for name in configs}
+    results: dict[str, dict[str, Any]] = {}
+    seconds: dict[str, list[float]] = {name: [] for name in configs}
     for number in range(processes):
         with ProcessPoolExecutor(
                 1, get_context('spawn'), initializer=torch.set_num_threads,

@@ -74,6 +74,15 @@ def test_commands_name_what_exists(path):
                     f' {option}' in code), f'{tool} has no {option}: {line}'
 
 
+def test_every_figure_of_the_decision_page_is_a_committed_result():
+    page = (DOCS / 'choose_a_method.md').read_text()
+    measured = page.split('## What was measured')[1].split('## What was not')[0]
+    results = (ROOT / 'benchmarks/RESULTS.md').read_text()
+    figures = re.findall(r'\d+\.\d+(?: ± \d+\.\d+)?', measured)
+    assert len(figures) > 20
+    assert [one for one in figures if one not in results] == []
+
+
 def test_links_become_those_of_the_site(site):
     folder, page = ROOT / 'configs/emae', DOCS / 'methods/emae.md'
     text = site.rewrite(
