@@ -3,6 +3,6 @@
 _base_ = [
     '../_base_/models/htc_vit-192x6-p8.py',
     '../_base_/datasets/mini_instance_semantic.py',
-    '../_base_/schedules/adamw_coslr_4e.py',
+    '../_base_/schedules/adamw_coslr_4e_htc.py',
     '../_base_/det_runtime.py',
 ]
