@@ -1,0 +1,66 @@
+# Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
+"""Markdown tables of what the speed commands wrote."""
+from pathlib import Path
+from typing import Any
+
+from .shards import read_json
+from .tables import markdown_table
+
+
+def machine_of(shard: dict) -> str:
+    """The processor that a shard was measured on."""
+    machine = shard['machine']
+    return machine['gpus'][0] if 'cuda' in shard['device'] else machine['cpu']
+
+
+def cost_tables(files: list[Path]) -> str:
+    """A table for every config of every cost map."""
+    parts = []
+    for path in files:
+        of = read_json(path)
+        for config in of['configs']:
+            height, width = config['image_size']
+            peak = config['peak']
+            parts += [
+                f'`{path.stem}`, {config["name"]}: {of["batch_size"]} images of '
+                f'{height} x {width} px (files: {of["images"]}), {of["clock"]}, '
+                f'{machine_of(of)}; floor at {peak["flops"] / 1e9:,.0f} GFLOP/s '
+                f'({peak["dtype"]}) and {peak["bandwidth"] / 1e9:,.1f} GB/s.',
+                cost_table(config)]
+    return '\n\n'.join(parts)
+
+
+def cost_table(config: dict[str, Any]) -> str:
+    """One config's stages; the loading of data is no part of the step."""
+    step = config['step_seconds']
+    rows = [_cost_row(name, of, step['median'])
+            for name, of in config['stages'].items()]
+    whole = {
+        key: sum(of[key] for of in config['stages'].values())
+        for key in ('macs', 'saved_bytes', 'floor_seconds')
+    }
+    rows.append([
+        'step',
+        f'{1e3 * step["median"]:,.1f} ({1e3 * step["q1"]:,.1f} to '
+        f'{1e3 * step["q3"]:,.1f})', '', '100',
+        f'{whole["macs"] / 1e9:,.2f}', f'{whole["saved_bytes"] / 2**20:,.1f}',
+        *_floor(whole['floor_seconds'], step['median'])])
+    return markdown_table(
+        ['stage', 'forward, ms', 'backward, ms', '% of the step', 'GMACs',
+         'MiB saved', 'floor, ms', 'times the floor'], rows)
+
+
+def _cost_row(name: str, of: dict[str, Any], step: float) -> list[str]:
+    forward, backward = (
+        of[f'{way}_seconds']['median'] for way in ('forward', 'backward'))
+    share = '–' if name == 'data' else f'{100 * (forward + backward) / step:.1f}'
+    return [
+        name, f'{1e3 * forward:,.1f}', f'{1e3 * backward:,.1f}', share,
+        f'{of["macs"] / 1e9:,.2f}', f'{of["saved_bytes"] / 2**20:,.1f}',
+        *_floor(of['floor_seconds'], forward + backward)]
+
+
+def _floor(floor: float, seconds: float) -> list[str]:
+    if not floor:
+        return ['–', '–']
+    return [f'{1e3 * floor:,.1f}', f'{seconds / floor:.2f}']
