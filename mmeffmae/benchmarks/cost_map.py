@@ -158,9 +158,20 @@ def _charge(
 
 def _macs(places: list[Place], run: Callable[[], Any]) -> dict[Label, float]:
     # Torch counts no fused attention of the CPU; its unfused form is equal.
-    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+    counted = {torch.ops.aten.convolution_backward: _conv_backward_flops}
+    with FlopCounterMode(display=False, custom_mapping=counted) as counter, \
+            sdpa_kernel(SDPBackend.MATH):
         flops = _charge(StageMeter(counter.get_total_flops), places, run)
     return {label: count / 2 for label, count in flops.items()}
+
+
+def _conv_backward_flops(
+    grad_shape: torch.Size, x_shape: torch.Size, weight_shape: torch.Size, *args: Any,
+    out_shape: Any = None,
+) -> int:
+    """As many as forward for each gradient; torch's own forgets the groups."""
+    output_mask = args[-1]
+    return 2 * sum(output_mask[:2]) * grad_shape.numel() * weight_shape[1:].numel()
 
 
 def _saved(

@@ -36,6 +36,8 @@ def started_runner(config: Config, work_dir: Path) -> Runner:
     """
     config = training_config(config, seed=0, warmup=0, max_iters=0)
     config.train_dataloader.update(num_workers=0, persistent_workers=False)
+    # A run of no iteration has an interval of one: each would be saved, timed.
+    config.default_hooks.checkpoint.interval = -1
     runner = new_runner(config, work_dir)
     runner.train()  # Of no iteration: builds, initialises, calls the hooks.
     runner.model.train()
