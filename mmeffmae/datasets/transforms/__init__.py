@@ -1,6 +1,8 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
+from .load_crop import LoadRandomResizedCrop
 from .load_image import LoadImage, UnreadableImage
 from .seed_sample import SeedSample
 from .uniform_mask import UniformMaskGenerator
 
-__all__ = ['LoadImage', 'SeedSample', 'UniformMaskGenerator', 'UnreadableImage']
+__all__ = ['LoadImage', 'LoadRandomResizedCrop', 'SeedSample', 'UniformMaskGenerator',
+           'UnreadableImage']

@@ -17,6 +17,10 @@ from .load_image import decode, refusing_broken
 _ORIENTATION = 0x0112  # EXIF
 _FLAGS = {1: cv2.IMREAD_COLOR, 2: cv2.IMREAD_REDUCED_COLOR_2,
           4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8}
+#: ``area`` is none of warpAffine's, and reduction has averaged already.
+_INTERPOLATIONS = dict(
+    nearest=cv2.INTER_NEAREST, bilinear=cv2.INTER_LINEAR, area=cv2.INTER_LINEAR,
+    bicubic=cv2.INTER_CUBIC, lanczos=cv2.INTER_LANCZOS4)
 
 
 def jpeg_size(data: bytes) -> tuple[int, int] | None:
@@ -76,10 +80,7 @@ class LoadRandomResizedCrop(RandomResizedCrop):
             else:
                 box = self._box(size)
                 image = decode(data, _FLAGS[self._reduction(box)])
-        crop = _crop(image, box, size)
-        results['img'] = mmcv.imresize(
-            crop, tuple(self.scale[::-1]), interpolation=self.interpolation,
-            backend=self.backend)
+        results['img'] = self._resized(image, box, size)
         results['img_shape'] = results['img'].shape[:2]
         results['ori_shape'] = size
         return results
@@ -92,15 +93,24 @@ class LoadRandomResizedCrop(RandomResizedCrop):
         spare = min(box[2] / self.scale[0], box[3] / self.scale[1])
         return max(r for r in _FLAGS if r == 1 or r <= min(spare, self.max_reduction))
 
-
-def _crop(
-    image: np.ndarray, box: tuple[int, int, int, int], size: tuple[int, int]
-) -> np.ndarray:
-    """Cut a box, given for an image of ``size``, out of one of any size."""
-    ends = []
-    for axis in (0, 1):
-        ratio = image.shape[axis] / size[axis]
-        begin = min(round(box[axis] * ratio), image.shape[axis] - 1)
-        length = max(1, round(box[axis + 2] * ratio))
-        ends.append(slice(begin, begin + length))
-    return image[ends[0], ends[1]]
+    def _resized(
+        self, image: np.ndarray, box: tuple[int, int, int, int], size: tuple[int, int]
+    ) -> np.ndarray:
+        """The crop; ``image`` is one of ``size`` or its reduction."""
+        top, left, height, width = box
+        if image.shape[:2] == size:
+            return mmcv.imresize(
+                image[top:top + height, left:left + width],
+                tuple(self.scale[::-1]), interpolation=self.interpolation,
+                backend=self.backend)
+        # The borders of the box lie between pixels of the reduction.
+        rows, cols = (image.shape[i] / size[i] for i in (0, 1))
+        step_y, step_x = height * rows / self.scale[0], width * cols / self.scale[1]
+        to_source = np.array([
+            [step_x, 0, left * cols + step_x / 2 - 0.5],
+            [0, step_y, top * rows + step_y / 2 - 0.5],
+        ])
+        return cv2.warpAffine(
+            image, to_source, tuple(self.scale[::-1]),
+            flags=cv2.WARP_INVERSE_MAP | _INTERPOLATIONS[self.interpolation],
+            borderMode=cv2.BORDER_REPLICATE)
