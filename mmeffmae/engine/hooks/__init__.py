@@ -1,5 +1,6 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
 from .checkpoint import SafeCheckpointHook
+from .compile import CompileHook
 from .decorrelation import DecorrelationHook
 from .environment import EnvironmentHook
 from .keyed_randomness import KeyedRandomnessHook
@@ -9,12 +10,14 @@ from .nonfinite import NonFiniteGuardHook
 from .predictions import PredictionsHook
 from .preemption import PreemptionHook
 from .progress import ProgressHook
+from .progressive_resolution import ProgressiveResolutionHook
 from .reconstruction import ReconstructionHook
 from .stable_schedule import StableScheduleHook
 from .teacher import TeacherHook
 from .test_time_augmentation import TTAHook
 
 __all__ = [
+    'CompileHook',
     'DecorrelationHook',
     'EnvironmentHook',
     'KNNMonitorHook',
@@ -24,6 +27,7 @@ __all__ = [
     'PredictionsHook',
     'PreemptionHook',
     'ProgressHook',
+    'ProgressiveResolutionHook',
     'ReconstructionHook',
     'SafeCheckpointHook',
     'StableScheduleHook',
