@@ -64,3 +64,29 @@ def _floor(floor: float, seconds: float) -> list[str]:
     if not floor:
         return ['–', '–']
     return [f'{1e3 * floor:,.1f}', f'{seconds / floor:.2f}']
+
+
+def data_tables(files: list[Path]) -> str:
+    """A table for every file of ``data_speed.py``."""
+    parts = []
+    for path in files:
+        of = read_json(path)
+        stored = (f'stored with a longest side of {of["stored_side"]} px'
+                  if of['stored_side'] else 'as they are')
+        parts += [
+            f'`{path.stem}`: {of["images"]}, {stored}, to {of["size"]} px; one core '
+            f'of {of["machine"]["cpu"]}, batches of {of["batch_size"]}.',
+            data_table(of)]
+    return '\n\n'.join(parts)
+
+
+def data_table(of: dict[str, Any]) -> str:
+    """Images a second by every way."""
+    return markdown_table(
+        ['way', 'images/s (quartiles)', 'ratio (quartiles)'],
+        [[
+            way['name'],
+            '{median:,.0f} ({q1:,.0f} to {q3:,.0f})'.format(
+                **way['images_per_second']),
+            '{median:.2f} ({q1:.2f} to {q3:.2f})'.format(**way['ratio']),
+        ] for way in of['ways']])

@@ -16,6 +16,7 @@ from PIL import Image
 
 from mmeffmae.datasets.batched_crop import CropRanges, crop_batch, draw_crops
 from mmeffmae.datasets.samplers import KeyedIndex
+from mmeffmae.datasets.transforms.load_crop import jpeg_size
 from mmeffmae.datasets.transforms import LoadRandomResizedCrop, UnreadableImage
 from mmeffmae.randomness import keyed_uniforms, seed_cpu
 
@@ -116,7 +117,7 @@ def test_reduced_decoding_is_close(tmp_path, turned):
     image = smooth(np.random.default_rng(1), 600, 800)
     exif = image.getexif()
     exif[0x0112] = 6 if turned else 1  # a camera held upright
-    image.save(path, quality=95, exif=exif)
+    image.save(path, quality=95, **(dict(exif=exif) if turned else {}))
     flags = []
     decoders = {n: LoadRandomResizedCrop(max_reduction=n, **CROP) for n in (1, 8)}
     for key in range(12):
@@ -129,11 +130,12 @@ def test_reduced_decoding_is_close(tmp_path, turned):
         flags.append(decoders[8]._reduction(decoders[8]._box((600, 800))))
         difference = abs(crops[1] - crops[8])
         assert crops[8].shape == (32, 32, 3)
-        assert difference.mean() < 3 and difference.max() < 25
+        assert difference.mean() < 5 and difference.max() < 40
     assert set(flags) <= {4, 8} and 8 in flags
     path.write_bytes(path.read_bytes()[:9000])
     with pytest.raises(UnreadableImage, match='large.jpg'):
         decoders[8](dict(img_path=str(path)))
+    assert jpeg_size(b'\x89PNG' + bytes(50)) is jpeg_size(b'\xff\xd8\xff') is None
     with pytest.raises(ValueError, match='max_reduction 3'):
         LoadRandomResizedCrop(32, max_reduction=3)
 
