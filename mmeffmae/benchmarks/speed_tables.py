@@ -90,3 +90,42 @@ def data_table(of: dict[str, Any]) -> str:
                 **way['images_per_second']),
             '{median:.2f} ({q1:.2f} to {q3:.2f})'.format(**way['ratio']),
         ] for way in of['ways']])
+
+
+def scaling_tables(files: list[Path]) -> str:
+    """A table for every file of ``predict_scale.py``."""
+    parts = []
+    for path in files:
+        of = read_json(path)
+        rates = of['assumed']
+        parts += [
+            f'`{path.stem}`: **predicted, not measured.** Counted: multiply-adds, '
+            'weights, and bytes kept for the backward pass. Assumed: '
+            f'{rates["flops"] / 1e12:,.0f} TFLOP/s a GPU in training, '
+            f'{rates["bandwidth"] / 1e9:,.0f} GB/s of memory, '
+            f'{rates["node_link"] / 1e9:,.0f} GB/s to GPUs of the node and '
+            f'{rates["net_link"] / 1e9:,.0f} GB/s to others, '
+            f'{rates["core_images"]:,.0f} images/s a CPU core. {of["batch"]:,} images '
+            f'a step, {of["images"]:,} an epoch.',
+            scaling_table(of)]
+    return '\n\n'.join(parts)
+
+
+def scaling_table(of: dict[str, Any]) -> str:
+    """Predicted time and memory of every config."""
+    return markdown_table(
+        ['config', 'GPUs', 'strategy', 'images at once × accumulation',
+         'minutes an epoch', 'images/s', '% waiting for links', 'GiB a GPU',
+         'of it weights and moments', 'CPU cores a GPU'],
+        [[
+            config['name'],
+            str(run['gpus']),
+            run['strategy'],
+            f'{run["micro_batch"]} × {run["accumulation"]}',
+            f'{run["epoch_seconds"] / 60:,.1f}',
+            f'{run["images_per_second"]:,.0f}',
+            f'{100 * run["waited_seconds"] / run["step_seconds"]:.0f}',
+            f'{run["memory_bytes"] / 2**30:,.1f}',
+            f'{run["state_bytes"] / 2**30:,.1f}',
+            f'{run["cores_per_gpu"]:.1f}',
+        ] for config in of['configs'] for run in config['runs']])
