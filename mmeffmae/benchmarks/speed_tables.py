@@ -40,7 +40,7 @@ def cost_table(config: dict[str, Any]) -> str:
         for key in ('macs', 'saved_bytes', 'floor_seconds')
     }
     rows.append([
-        'step',
+        'whole step',
         f'{1e3 * step["median"]:,.1f} ({1e3 * step["q1"]:,.1f} to '
         f'{1e3 * step["q3"]:,.1f})', '', '100',
         f'{whole["macs"] / 1e9:,.2f}', f'{whole["saved_bytes"] / 2**20:,.1f}',
