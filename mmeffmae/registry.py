@@ -37,8 +37,8 @@ TASK_UTILS = _child('task util', MMENGINE_TASK_UTILS, 'masking')
 DATASETS = _child('dataset', MMENGINE_DATASETS, 'datasets')
 DATA_SAMPLERS = _child('data sampler', MMENGINE_DATA_SAMPLERS, 'datasets')
 TRANSFORMS = _child('transform', MMENGINE_TRANSFORMS, 'datasets')
-#: What a data loader calls.
-FUNCTIONS = _child('function', MMENGINE_FUNCTIONS, 'datasets')
+#: What a data loader or a model wrapper calls.
+FUNCTIONS = _child('function', MMENGINE_FUNCTIONS, 'datasets', 'engine')
 HOOKS = _child('hook', MMENGINE_HOOKS, 'engine')
 OPTIMIZERS = _child('optimizer', MMENGINE_OPTIMIZERS, 'engine')
 OPTIM_WRAPPERS = _child('optimizer wrapper', MMENGINE_OPTIM_WRAPPERS, 'engine')

@@ -121,7 +121,7 @@ def predict(
     """Time of a step and memory of a GPU.
 
     Gradients are exchanged while the backward pass goes on, once a step. A
-    sharded run (FSDP) gathers the weights, in bfloat16, twice for every
+    sharded run (FSDP) gathers the weights, in float32, twice for every
     micro-batch and scatters its gradients once.
 
     Args:
@@ -147,7 +147,7 @@ def predict(
     link = machine.node_link if gpus <= machine.node else machine.net_link
     others = (gpus - 1) / gpus
     if sharded:
-        exchanged = others * parts.weights * rounds * (2 + 2 + 4)
+        exchanged = others * parts.weights * rounds * 12
         hidden = forward + backward
     else:
         exchanged = 2 * others * 4 * parts.weights
@@ -156,7 +156,7 @@ def predict(
     step = forward + backward + waited + _OPTIMIZER_BYTES * held / machine.bandwidth
     state = _STATE_BYTES * held
     # DDP's buckets hold gradients once more; FSDP gathers two layers ahead.
-    state += 2 * 2 * parts.largest_layer if sharded else (gpus > 1) * 4 * held
+    state += 2 * 4 * parts.largest_layer if sharded else (gpus > 1) * 4 * held
     return dict(
         gpus=gpus,
         strategy='FSDP' if sharded else 'DDP',

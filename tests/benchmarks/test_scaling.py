@@ -41,7 +41,7 @@ def test_many_gpus_wait_for_the_slowest_link():
 def test_sharded_and_recomputed():
     parts = Parts(1e9, 5e8, 10**8, 10**7, 1e6)
     run = predict(parts, MACHINE, 8, 8000, 500, sharded=True)
-    assert run['state_bytes'] == 16e8 / 8 + 4e7 and run['accumulation'] == 2
+    assert run['state_bytes'] == 16e8 / 8 + 8e7 and run['accumulation'] == 2
     # Another sixth of the work, an eighth of the optimizer's.
     assert run['step_seconds'] == pytest.approx(1 + 1 / 6 + 1e-3 / 8)
     with pytest.raises(ValueError, match='7 GPUs do not divide'):

@@ -280,7 +280,8 @@ peer = 'peer'
     # Six of twelve masked patches.
     assert half['macs']['decoder'] < .65 * compiled['macs']['decoder']
     assert half['config_hash'] != compiled['config_hash']
-    for arguments in ([], [folder / 'mae.py', '--arms', folder / 'arms.py']):
+    for arguments in ([], [folder / 'mae.py', '--arms', folder / 'arms.py'],
+                      ['--arms', folder / 'arms.py', '--leave-out', 'peer']):
         with pytest.raises(SystemExit):
             tool(*arguments)
 

@@ -13,6 +13,7 @@ CPU time.
 """
 import argparse
 import os
+import sys
 from pathlib import Path
 
 import torch
@@ -36,6 +37,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         '--arms', metavar='FILE',
         help='variants: each a config, options merged into it, and maybe like, '
         'the peer that takes its place; the file names the peer of the ratios')
+    parser.add_argument(
+        '--leave-out', nargs='+', default=[], metavar='ARM', help='of the file')
     parser.add_argument(
         '--versus',
         metavar='PEER',
@@ -95,11 +98,17 @@ def peer_config(kind: str, config: Config) -> tuple[Config, str]:
     return peer, note
 
 
-def arms_of_file(path: str, options: dict | None) -> tuple[dict, str, dict]:
+def arms_of_file(
+    path: str, options: dict | None, leave_out: list[str]
+) -> tuple[dict, str, dict]:
     """As :func:`arms_of`, from an arms file."""
     file = Config.fromfile(path)
+    if wrong := {file.peer, *leave_out} - {*file.arms} | {file.peer} & {*leave_out}:
+        sys.exit(f'error: {path}: {", ".join(sorted(wrong))} is no arm, or is the peer '
+                 f'that is left out: there are {", ".join(file.arms)}')
     configs, notes = {}, {}
-    for name, arm in file.arms.items():
+    for name in (name for name in file.arms if name not in leave_out):
+        arm = file.arms[name]
         config = read_config(Path(path).parent / arm.config, arm.get('options'))
         config.merge_from_dict(options or {})
         if 'like' in arm:
@@ -111,7 +120,7 @@ def arms_of_file(path: str, options: dict | None) -> tuple[dict, str, dict]:
 def arms_of(args: argparse.Namespace) -> tuple[dict, str, dict]:
     """Configs by name, the name of the peer, and notes by name."""
     if args.arms:
-        return arms_of_file(args.arms, args.cfg_options)
+        return arms_of_file(args.arms, args.cfg_options, args.leave_out)
     configs = {
         Path(path).stem: read_config(path, args.cfg_options)
         for path in args.configs
