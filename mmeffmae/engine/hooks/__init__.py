@@ -12,6 +12,7 @@ from .preemption import PreemptionHook
 from .progress import ProgressHook
 from .progressive_resolution import ProgressiveResolutionHook
 from .reconstruction import ReconstructionHook
+from .runtime_info import LazyRuntimeInfoHook
 from .stable_schedule import StableScheduleHook
 from .teacher import TeacherHook
 from .test_time_augmentation import TTAHook
@@ -22,6 +23,7 @@ __all__ = [
     'EnvironmentHook',
     'KNNMonitorHook',
     'KeyedRandomnessHook',
+    'LazyRuntimeInfoHook',
     'LoadReportHook',
     'NonFiniteGuardHook',
     'PredictionsHook',
