@@ -2,6 +2,7 @@
 """Images a second that one core reads, decodes and crops, by several ways."""
 import itertools
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ def loader_ways(
         scale=scale, crop_ratio_range=(0.2, 1.0), backend='cv2',
         interpolation='bicubic')
     backends = ['cv2', 'pillow', *(['turbojpeg'] if _has_turbojpeg() else [])]
-    ways = {
+    ways: dict[str, tuple[list[dict], str]] = {
         f'load + crop, {backend}': ([
             dict(type='mmeffmae.LoadImage', imdecode_backend=backend),
             dict(type='mmpretrain.RandomResizedCrop', **crop)
@@ -96,7 +97,7 @@ def measure_data(
         dataset=dict(type='mmeffmae.UnlabelledImages', data_root=str(folder))),
         batch_size, collate='mmeffmae.whole_batch')
     steps: list[Callable[[], Any]] = [
-        lambda batches=batches: next(batches) for batches in loaders.values()]
+        partial(next, batches) for batches in loaders.values()]
     for step in steps:
         step()
     seconds = interleave(steps, rounds, 1, clock(device))

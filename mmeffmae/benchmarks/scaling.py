@@ -6,6 +6,7 @@ waiting for files. It says what to expect, and what to look into when a run is
 far from it.
 """
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -91,7 +92,7 @@ def _image_bytes(config: Config) -> float:
     sizes = []
     for batch in (1, 2):
         images = torch.randn(batch, 3, *model.backbone.img_size)
-        sizes.append(saved_bytes(model, lambda images=images: _loss(model, images)))
+        sizes.append(saved_bytes(model, partial(_loss, model, images)))
     return sizes[1] - sizes[0] + _checkpoint_bytes(model)
 
 

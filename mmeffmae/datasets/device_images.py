@@ -73,8 +73,7 @@ class DeviceImages(Dataset):
         self.dataset = DATASETS.build(settings)
         self.scale = scale
         self.store = store
-        self.ranges = CropRanges(
-            tuple(crop_ratio_range), tuple(aspect_ratio_range), flip_prob)
+        self.ranges = CropRanges(crop_ratio_range, aspect_ratio_range, flip_prob)
         self._pixels, self._sizes = self._load()
 
     @property

@@ -4,12 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmengine.config import Config
 
 from mmeffmae.benchmarks.scaling import Machine, Parts, count_parts, predict
 from mmeffmae.evaluation.building import build_model
 from mmeffmae.evaluation.cost import count_macs
-
 
 ROOT = Path(__file__).parents[2]
 PARTS = Parts(

@@ -16,8 +16,8 @@ from PIL import Image
 
 from mmeffmae.datasets.batched_crop import CropRanges, crop_batch, draw_crops
 from mmeffmae.datasets.samplers import KeyedIndex
-from mmeffmae.datasets.transforms.load_crop import jpeg_size
 from mmeffmae.datasets.transforms import LoadRandomResizedCrop, UnreadableImage
+from mmeffmae.datasets.transforms.load_crop import jpeg_size
 from mmeffmae.randomness import keyed_uniforms, seed_cpu
 
 ROOT = Path(__file__).parents[2]
@@ -76,7 +76,8 @@ def test_all_exact_paths_give_the_same_batches(folder, kind, tmp_path, monkeypat
         archive.add(folder, '.')
     exact = [dict(type='mmeffmae.LoadRandomResizedCrop', max_reduction=1, **CROP)]
     found = [
-        batches(dict(type=f'mmeffmae.{kind}', data_root=root, data_prefix='train'), steps)
+        batches(
+            dict(type=f'mmeffmae.{kind}', data_root=root, data_prefix='train'), steps)
         for root in (str(folder), f'tar://{tmp_path}/all.tar',
                      f'tar://{tmp_path}/foreign.tar')
         for steps in (TWO_STEPS, exact)

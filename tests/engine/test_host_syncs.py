@@ -25,8 +25,9 @@ METHODS = ('mae/mae', 'emae/emae', 'um_mae/um_mae', 'clmae/clmae', 'pcae/pcae',
 class NoWaiting(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        indices = args[1] if func.overloadpacket in (aten.index, aten.index_put_) else ()
-        if func.overloadpacket in WAITING or any(
+        kind = func.overloadpacket
+        indices = args[1] if kind in (aten.index, aten.index_put_) else ()
+        if kind in WAITING or any(
                 i is not None and i.dtype == torch.bool for i in indices):
             raise AssertionError(f'{func} waits for the device')
         return func(*args, **(kwargs or {}))
