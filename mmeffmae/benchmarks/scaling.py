@@ -5,6 +5,7 @@ A prediction, never a result: it knows no load imbalance, no allocator and no
 waiting for files. It says what to expect, and what to look into when a run is
 far from it.
 """
+import copy
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -53,7 +54,8 @@ class Machine:
             sheet.
         bandwidth: Bytes a second of its memory.
         node_link: Bytes a second that a GPU exchanges with those of its node.
-        net_link: The same with those of other nodes.
+        net_link: Bytes a second of a GPU's network card; those of a node
+            work together.
         node: GPUs of a node.
         core_images: Images a second that a CPU core loads, as
             ``data_speed.py`` finds.
@@ -83,11 +85,22 @@ def count_parts(config: Config) -> Parts:
         recomputed_macs=macs['encoder'] if recomputes else 0,
         weights=sum(p.numel() for p in model.parameters() if p.requires_grad),
         largest_layer=sum(p.numel() for p in model.backbone.layers[0].parameters()),
-        image_bytes=_image_bytes(config))
+        image_bytes=_image_bytes(config, model.backbone.arch_settings))
 
 
-def _image_bytes(config: Config) -> float:
-    """Bytes of one image more in a batch."""
+def _image_bytes(config: Config, arch: dict) -> float:
+    """Bytes of one image more in a batch.
+
+    From encoders of two and of four layers, since each pair keeps as much as
+    the next and whole ones would fill the memory.
+    """
+    two, four = (_shallow_image_bytes(config, dict(arch, num_layers=n)) for n in (2, 4))
+    return two + (arch['num_layers'] - 2) / 2 * (four - two)
+
+
+def _shallow_image_bytes(config: Config, arch: dict) -> float:
+    config = copy.deepcopy(config)
+    config.model.backbone.update(arch=arch, share_attn=None)
     model = build_model(config).train()
     sizes = []
     for batch in (1, 2):
@@ -128,7 +141,7 @@ def predict(
     Args:
         parts: Of the model.
         machine: Of the GPUs.
-        gpus: Their number; beyond a node the network is the slowest link.
+        gpus: Their number; beyond a node the network may be slowest.
         global_batch: Images of an optimizer step.
         micro_batch: Most images that a GPU takes at once.
         sharded: Whether weights and moments are spread over the GPUs.
@@ -145,7 +158,9 @@ def predict(
     forward = 2 * parts.macs * images / machine.flops
     backward = 2 * forward + 2 * parts.recomputed_macs * images / machine.flops
     held = parts.weights / gpus if sharded else parts.weights
-    link = machine.node_link if gpus <= machine.node else machine.net_link
+    link = machine.node_link
+    if gpus > machine.node:
+        link = min(link, machine.node * machine.net_link)
     others = (gpus - 1) / gpus
     if sharded:
         exchanged = others * parts.weights * rounds * 12

@@ -104,7 +104,7 @@ def scaling_tables(files: list[Path]) -> str:
             f'{rates["flops"] / 1e12:,.0f} TFLOP/s a GPU in training, '
             f'{rates["bandwidth"] / 1e9:,.0f} GB/s of memory, '
             f'{rates["node_link"] / 1e9:,.0f} GB/s to GPUs of the node and '
-            f'{rates["net_link"] / 1e9:,.0f} GB/s to others, '
+            f'{rates["net_link"] / 1e9:,.0f} GB/s of each network card, '
             f'{rates["core_images"]:,.0f} images/s a CPU core. {of["batch"]:,} images '
             f'a step, {of["images"]:,} an epoch.',
             scaling_table(of)]

@@ -4,9 +4,10 @@
 The timed step is the one of training: draw the masks, forward, loss,
 backward, optimizer, and the updates of a momentum teacher and of
 decorrelation where a config has them, compiled if it says so. Images are
-random and already on the device; no data is loaded, no other hook runs, nothing is accumulated. On the
-CPU the clock is the process time of one thread, which a busy machine
-stretches little; on a GPU it is the wall clock, synchronised.
+random and already on the device; no data is loaded, no other hook runs,
+nothing is accumulated. On the CPU the clock is the process time of one thread,
+which a busy machine stretches little; on a GPU it is the wall clock,
+synchronised.
 """
 import copy
 import gc

@@ -6,14 +6,21 @@ import pytest
 import torch
 
 from mmeffmae.benchmarks.scaling import Machine, Parts, count_parts, predict
+from mmeffmae.benchmarks.shards import read_json
+from mmeffmae.benchmarks.speed_tables import scaling_table
 from mmeffmae.evaluation.building import build_model
-from mmeffmae.evaluation.cost import count_macs
+from mmeffmae.evaluation.cost import count_macs, saved_bytes
 
 ROOT = Path(__file__).parents[2]
 PARTS = Parts(
     macs=1e9, recomputed_macs=0, weights=10**8, largest_layer=10**7, image_bytes=1e6)
-MACHINE = Machine(flops=6e12, bandwidth=2.8e12, node_link=1e11, net_link=1e9,
+MACHINE = Machine(flops=6e12, bandwidth=2.8e12, node_link=1e11, net_link=1.25e8,
                   core_images=100)
+
+
+def test_page_shows_the_committed_prediction():
+    shard = read_json(ROOT / 'benchmarks/scaling/in1k.json')
+    assert scaling_table(shard) in (ROOT / 'docs/speed.md').read_text()
 
 
 def test_one_gpu():
@@ -58,5 +65,19 @@ def test_parts_of_a_config(tiny_cfg, tmp_path):
         p.numel() for p in model.parameters() if p.requires_grad)
     assert plain.largest_layer == sum(
         p.numel() for p in model.backbone.layers[0].parameters())
-    # A batch of four keeps four times an image; recomputing keeps less.
+    # Recomputing keeps less.
     assert 0 < recomputed.image_bytes < plain.image_bytes
+
+
+def test_kept_bytes_of_a_deep_encoder_follow_from_shallow_ones(tiny_cfg):
+    cfg = tiny_cfg()
+    cfg.model.backbone.arch.num_layers = 7
+    model = build_model(cfg).train()
+
+    def kept(batch):
+        images = torch.randn(batch, 3, 32, 32)
+        with torch.autocast('cpu', torch.bfloat16):
+            return saved_bytes(
+                model, lambda: model.parse_losses(model(images, mode='loss'))[0])
+
+    assert count_parts(cfg).image_bytes == kept(3) - kept(2)

@@ -38,7 +38,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--node-link', type=float, default=300., help='GB/s within a node')
     parser.add_argument(
-        '--net-link', type=float, default=25., help='GB/s of a GPU between nodes')
+        '--net-link', type=float, default=25., help="GB/s of a GPU's network card")
     parser.add_argument(
         '--core-images', type=float, default=600.,
         help='images/s that a CPU core loads')
