@@ -175,6 +175,12 @@ def test_crops_have_the_distribution_of_mmpretrain_s(size):
         assert (abs(difference) / scale < .015).all()
 
 
+def test_every_place_of_a_crop_is_as_likely():
+    boxes, _ = draw_crops(
+        np.arange(2000), np.full((2000, 2), 2), CropRanges((.25, .25), (1., 1.)))
+    assert (boxes[:, 2:] == 1).all() and abs(boxes[:, :2].mean(axis=0) - .5).max() < .04
+
+
 def test_uniforms_are_uniform_and_of_the_key_alone():
     found = keyed_uniforms(np.arange(2000), 5)
     assert found.shape == (2000, 5) and 0 <= found.min() < found.max() < 1
