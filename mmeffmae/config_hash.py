@@ -11,14 +11,16 @@ from mmengine.config import Config
 #: Settings that say where and under which seed a run happens, not what it is.
 _CIRCUMSTANCES = ('work_dir', 'resume', 'load_from', 'launcher', 'randomness',
                   'visualizer', 'vis_backends', 'log_level', 'experiment_name')
+#: Settings of an optimizer that say how it computes, not what.
+_KERNELS = ('fused', 'foreach')
 
 
 def config_hash(config: Union[Config, Mapping]) -> str:
     """Twelve hexadecimal digits that name a resolved config.
 
     The seed, the work directory and other circumstances of a run do not
-    count, nor does the order of keys; of a data folder its name counts, but
-    not where it lies.
+    count, nor do the order of keys and the kernels of an optimizer; of a data
+    folder its name counts, but not where it lies.
     """
     plain = config.to_dict() if isinstance(config, Config) else config
     settings = {
@@ -32,7 +34,9 @@ def config_hash(config: Union[Config, Mapping]) -> str:
 
 def _without_places(value: Any, name: str = '') -> Any:
     if isinstance(value, dict):
-        return {key: _without_places(item, key) for key, item in value.items()}
+        left_out = _KERNELS if name == 'optimizer' else ()
+        return {key: _without_places(item, key) for key, item in value.items()
+                if key not in left_out}
     if isinstance(value, (list, tuple)):
         return [_without_places(item) for item in value]
     return Path(value).name if name == 'data_root' and value else value

@@ -51,3 +51,24 @@ def seed_all(key: int) -> None:
     """
     seed_cpu(key)
     torch.manual_seed(key)
+
+
+def keyed_uniforms(keys: np.ndarray, count: int) -> np.ndarray:
+    """Uniform numbers that depend on each key alone, without a loop over keys.
+
+    The hash is splitmix64 (Steele et al., OOPSLA 2014) of key and position.
+
+    Args:
+        keys: ``(B,)`` non-negative integers; see :func:`mix_key`.
+        count: Numbers for each key.
+
+    Returns:
+        np.ndarray: ``(B, count)``, float64, in [0, 1).
+    """
+    golden = np.uint64(0x9E3779B97F4A7C15)
+    steps = np.arange(1, count + 1, dtype=np.uint64) * golden
+    bits = keys.astype(np.uint64)[:, None] + steps
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        bits = (bits ^ (bits >> np.uint64(shift))) * np.uint64(factor)
+    bits ^= bits >> np.uint64(31)
+    return (bits >> np.uint64(11)) * 2.**-53

@@ -8,6 +8,7 @@ nothing below them may import mmdet, mmseg or compiled mmcv ops.
 """
 from mmengine.registry import DATA_SAMPLERS as MMENGINE_DATA_SAMPLERS
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
+from mmengine.registry import FUNCTIONS as MMENGINE_FUNCTIONS
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
 from mmengine.registry import METRICS as MMENGINE_METRICS
 from mmengine.registry import MODELS as MMENGINE_MODELS
@@ -36,6 +37,8 @@ TASK_UTILS = _child('task util', MMENGINE_TASK_UTILS, 'masking')
 DATASETS = _child('dataset', MMENGINE_DATASETS, 'datasets')
 DATA_SAMPLERS = _child('data sampler', MMENGINE_DATA_SAMPLERS, 'datasets')
 TRANSFORMS = _child('transform', MMENGINE_TRANSFORMS, 'datasets')
+#: What a data loader or a model wrapper calls.
+FUNCTIONS = _child('function', MMENGINE_FUNCTIONS, 'datasets', 'engine')
 HOOKS = _child('hook', MMENGINE_HOOKS, 'engine')
 OPTIMIZERS = _child('optimizer', MMENGINE_OPTIMIZERS, 'engine')
 OPTIM_WRAPPERS = _child('optimizer wrapper', MMENGINE_OPTIM_WRAPPERS, 'engine')

@@ -117,6 +117,8 @@ def shrink(image_folder, tmp_path):
                 for name in ('bank', 'query'):  # update() would merge them
                     hook[name] = labelled(hook[name])
                 hook['interval'], hook['k'] = 1, 3
+            if hook['type'] == 'mmeffmae.ProgressiveResolutionHook':
+                hook['phases'] = [dict(until=0.5, size=SIZE // 2)]
         cfg.work_dir = str(tmp_path / 'shrunk')
         return cfg
 

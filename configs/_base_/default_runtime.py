@@ -2,9 +2,9 @@
 default_scope = 'mmpretrain'
 
 default_hooks = dict(
-    runtime_info=dict(type='RuntimeInfoHook'),
+    runtime_info=dict(type='mmeffmae.LazyRuntimeInfoHook'),
     timer=dict(type='IterTimerHook'),
-    progress=dict(type='mmeffmae.ProgressHook'),
+    progress=dict(type='mmeffmae.ProgressHook', window_size=50),
     logger=dict(type='LoggerHook', interval=50),
     param_scheduler=dict(type='ParamSchedulerHook'),
     sampler_seed=dict(type='DistSamplerSeedHook'),

@@ -8,6 +8,7 @@ from statistics import fmean
 
 from .plot import plot_study
 from .shards import Shards, read_json
+from .speed_tables import cost_tables, data_tables, scaling_tables
 from .stability import stability_tables
 from .tables import markdown_table, study_tables
 
@@ -232,6 +233,9 @@ def _dense(files: list[Path]) -> str:
 _SECTIONS: tuple[tuple[str, str, Callable[[list[Path]], str]], ...] = (
     ('Probes', 'probes', _probes),
     ('Throughput', 'throughput', _throughput),
+    ('Cost of a step, stage by stage', 'cost', cost_tables),
+    ('Reading images', 'data', data_tables),
+    ('Predicted time and memory on many GPUs', 'scaling', scaling_tables),
     ('Largest stable learning rate', 'stability', stability_tables),
     ('Inference with dropped tokens', 'inference', _inference),
     ('Consistency of predictions', 'consistency', _consistency),

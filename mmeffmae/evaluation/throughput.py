@@ -3,10 +3,11 @@
 
 The timed step is the one of training: draw the masks, forward, loss,
 backward, optimizer, and the updates of a momentum teacher and of
-decorrelation where a config has them. Images are random and already on the
-device; no data is loaded, no other hook runs, nothing is accumulated. On the
-CPU the clock is the process time of one thread, which a busy machine
-stretches little; on a GPU it is the wall clock, synchronised.
+decorrelation where a config has them, compiled if it says so. Images are
+random and already on the device; no data is loaded, no other hook runs,
+nothing is accumulated. On the CPU the clock is the process time of one thread,
+which a busy machine stretches little; on a GPU it is the wall clock,
+synchronised.
 """
 import copy
 import gc
@@ -105,7 +106,7 @@ def build_arm(
         parameters=count_parameters(model),
         macs=count_macs(model, images[:1], samples and samples[:1]))
     # After the count of an image: the work on weights is one of a step.
-    _decorrelate(config, model, arm.optim_wrapper)
+    _attach_hooks(config, model, arm.optim_wrapper)
     arm.counts['saved_bytes'] = saved_bytes(model, arm.loss)
     for _ in range(warmup):
         arm.step()
@@ -140,11 +141,12 @@ def _optimizer(
     return build_optim_wrapper(model, config.optim_wrapper)
 
 
-def _decorrelate(
+def _attach_hooks(
     config: Config, model: nn.Module, optim_wrapper: OptimWrapper
 ) -> None:
+    """Let the hooks that change the step itself do so, and no others."""
     for settings in config.get('custom_hooks') or []:
-        if settings['type'].split('.')[-1] == 'DecorrelationHook':
+        if settings['type'].split('.')[-1] in ('DecorrelationHook', 'CompileHook'):
             HOOKS.build(settings).attach(model, optim_wrapper)
 
 

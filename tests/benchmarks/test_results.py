@@ -179,6 +179,28 @@ def test_every_kind_of_file_is_drawn(tmp_path):
             versus=dict(config='a/emae.py', checkpoint=dict(hash='2b'),
                         numbers=dict(mad=number)),
             paired=dict(mad=dict(ratio=number))),
+        cost=dict(
+            batch_size=8, images='photographs', clock='CPU time', device='cpu',
+            machine=dict(cpu='a test', gpus=[]),
+            configs=[dict(
+                name='mae', image_size=[64, 64], step_seconds=spread,
+                peak=dict(dtype='float32', flops=1e11, bandwidth=4e10),
+                stages=dict(stem=dict(
+                    forward_seconds=dict(median=.5), backward_seconds=dict(median=.1),
+                    macs=5e9, saved_bytes=2**20, floor_seconds=.2)))]),
+        data=dict(
+            images='photographs', stored_side=500, size=224, batch_size=8,
+            machine=dict(cpu='a test'),
+            ways=[dict(name='by hand', images_per_second=spread, ratio=spread)]),
+        scaling=dict(
+            batch=4096, images=10**6,
+            assumed=dict(flops=3e14, bandwidth=3e12, node_link=3e11, net_link=2e10,
+                         core_images=600.),
+            configs=[dict(name='large', runs=[dict(
+                gpus=8, strategy='DDP', micro_batch=64, accumulation=8,
+                step_seconds=2., waited_seconds=.5, images_per_second=2048.,
+                state_bytes=2**30, memory_bytes=2**31, cores_per_gpu=1.2,
+                epoch_seconds=480.)])]),
         dense=dict(data='mini', config='c/htc.py', init='pretrained', seed=1,
                    iterations=1200, values={'box AP': 12.34}))
     for folder, content in contents.items():
@@ -193,6 +215,10 @@ def test_every_kind_of_file_is_drawn(tmp_path):
     assert table['mad'] == [['0.2500 (0.2000 to 0.3000)',
                              '0.5000 (0.4000 to 0.6000)',
                              '0.5000 (0.4000 to 0.6000)']]
+    assert table['stem'] == [['500.0', '100.0', '30.0', '5.00', '1.0', '200.0', '3.00']]
+    assert table['by hand'] == [['2 (2 to 2)', '2.00 (1.50 to 2.50)']]
+    assert table['large'] == [['8', 'DDP', '64 × 8', '8.0', '2,048', '25', '2.0', '1.0',
+                               '1.2']]
     assert table['mini'] == [['htc', 'pretrained', '1', '1,200', '12.3']]
 
 

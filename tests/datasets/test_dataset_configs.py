@@ -101,6 +101,20 @@ def test_imagenette(name, size):
     assert all('/train/' in path for path in query | bank)
 
 
+@needs_photographs
+def test_imagenette_on_the_device():
+    config = Config.fromfile(CONFIGS / 'imagenette112_device.py')
+    loader = config.train_dataloader
+    loader.dataset.dataset.indices = 12  # not all of them, for a test
+    loader.update(batch_size=4)
+    batch = next(iter(Runner.build_dataloader(loader, seed=0)))
+    images = MODELS.build(config.data_preprocessor)(batch, training=True)['inputs']
+    assert images.shape == (4, 3, 112, 112) and images.abs().max() < 3
+    assert images.std() > 0.1
+    assert config.custom_hooks == Config.fromfile(
+        CONFIGS / 'imagenette112.py').custom_hooks
+
+
 @pytest.mark.parametrize('name', ['imagenette112.py', 'imagenette_64.py'])
 def test_imagenette_is_looked_for_in_data_by_default(name, monkeypatch):
     monkeypatch.delenv('MMEFFMAE_DATA_ROOT', raising=False)

@@ -21,6 +21,10 @@ BY_ITER = dict(
     default_hooks=dict(checkpoint=dict(by_epoch=False, interval=6)))
 WORKERS = dict(
     train_dataloader=dict(num_workers=2, persistent_workers=True))
+PROGRESSIVE = dict(custom_hooks=[dict(
+    type='mmeffmae.ProgressiveResolutionHook',
+    phases=[dict(until=.25, size=16), dict(until=.6, size=24)])])
+FUSED = dict(optim_wrapper=dict(optimizer=dict(fused=True)))
 ACCUMULATE = dict(optim_wrapper=dict(accumulative_counts=4))
 
 
@@ -55,6 +59,14 @@ def difference(first: Runner, second: Runner) -> float:
     return max(float((a - b).abs().max()) for a, b in zip(*flat))
 
 
+def on_device(folder) -> dict:
+    return dict(train_dataloader=dict(
+        collate_fn=dict(type='mmeffmae.whole_batch'),
+        dataset=dict(_delete_=True, type='mmeffmae.DeviceImages', scale=32,
+                     dataset=dict(type='mmeffmae.UnlabelledImages',
+                                  data_root=str(folder)))))
+
+
 def train(runner: Runner) -> tuple[Runner, list[float]]:
     record = RecordLosses()
     runner.register_hook(record)
@@ -72,9 +84,13 @@ def train(runner: Runner) -> tuple[Runner, list[float]]:
     pytest.param({**WORKERS, **BY_ITER, 'train_dataloader': {
         **WORKERS['train_dataloader'], **BY_ITER['train_dataloader']}},
         random.Random(3).randint(1, 11), id='by-iter-workers'),
+    pytest.param({**PROGRESSIVE, **FUSED}, 5, id='progressive-fused'),
+    pytest.param(None, 8, id='device-images'),
 ])
 def test_resumed_run_equals_unbroken_run(changes, stop, tiny_cfg,
-                                         build_runner, tmp_path):
+                                         build_runner, image_folder, tmp_path):
+    if changes is None:
+        changes = on_device(image_folder)
     unbroken, losses = train(build_runner(tiny_cfg(changes)))
 
     cfg = tiny_cfg(changes)
@@ -88,7 +104,8 @@ def test_resumed_run_equals_unbroken_run(changes, stop, tiny_cfg,
             runner.train()
         assert left.value.code == 128 + signal.SIGTERM
         # With four accumulated iterations, the update after the signal.
-        stop = -(-stop // 4) * 4 if 'optim_wrapper' in changes else stop
+        accumulates = 'accumulative_counts' in changes.get('optim_wrapper', ())
+        stop = -(-stop // 4) * 4 if accumulates else stop
         assert find_latest_checkpoint(
             cfg.work_dir).endswith(f'iter_{stop}.pth')
         assert difference(unbroken, runner) > 0.0

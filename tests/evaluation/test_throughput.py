@@ -260,6 +260,32 @@ def test_a_config_can_be_the_peer(folder, tool):
     assert [arm['name'] for arm in result['arms']] == ['emae', 'mae']
 
 
+def test_variants_come_from_an_arms_file(folder, tool):
+    (folder / 'arms.py').write_text("""
+arms = {
+    'peer': dict(config='mae.py', like='mmpretrain-mae'),
+    'half': dict(config='mae.py', options={'model.masking.decode_ratio': .5}),
+    'compiled': dict(config='mae.py', options={
+        'custom_hooks': [dict(type='mmeffmae.CompileHook', backend='eager')]}),
+}
+peer = 'peer'
+""")
+    shard = folder / 'shard.json'
+    tool('--arms', folder / 'arms.py', '--device', 'cpu', '--batch-size', 2,
+         '--rounds', 1, '--steps', 1, '--json', shard)
+    result = json.loads(shard.read_text())
+    peer, half, compiled = result['arms']
+    assert [arm['name'] for arm in result['arms']] == ['peer', 'half', 'compiled']
+    assert result['peer'] == 'peer' and 'note' in peer
+    # Six of twelve masked patches.
+    assert half['macs']['decoder'] < .65 * compiled['macs']['decoder']
+    assert half['config_hash'] != compiled['config_hash']
+    for arguments in ([], [folder / 'mae.py', '--arms', folder / 'arms.py'],
+                      ['--arms', folder / 'arms.py', '--leave-out', 'peer']):
+        with pytest.raises(SystemExit):
+            tool(*arguments)
+
+
 def test_the_teacher_is_updated_in_the_timed_step(folder):
     (folder / 'pcae.py').write_text("""
 _base_ = ['./mae.py']

@@ -37,6 +37,20 @@ def test_visible_counts(num, ratio, visible):
     assert plan.ids_predict.shape == (1, 1, num - visible)
 
 
+@pytest.mark.parametrize('ratio, chosen', [(.5, 73), (.25, 36), (1e-3, 1)])
+def test_partial_decoding_predicts_any_masked_patch_alike(ratio, chosen):
+    noise = torch.rand(400, 14, 14, generator=torch.Generator().manual_seed(0))
+    whole, plan = RandomMasking()(noise), RandomMasking(decode_ratio=ratio)(noise)
+    assert torch.equal(plan.ids_keep, whole.ids_keep)
+    assert plan.ids_predict.shape == (400, 1, chosen)
+    assert not (plan.mask & ~whole.mask).any() and not (plan.mask & plan.visible).any()
+    if chosen > 1:
+        share = plan.mask.float().mean((0, 1))
+        assert (share - chosen / 196).abs().max() < .1
+    with pytest.raises(ValueError, match='decode_ratio 0 .*RandomMasking'):
+        RandomMasking(decode_ratio=0)
+
+
 @pytest.mark.parametrize('side, parts', [(14, k) for k in range(2, 8)] + [(16, 4)])
 def test_parallel_parts_are_disjoint(side, parts):
     plan = ParallelMasking(parts)(torch.rand(3, side, side))

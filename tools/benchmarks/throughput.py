@@ -2,15 +2,18 @@
 """Measure training steps of configs against each other or against mmpretrain.
 
     throughput.py CONFIG [CONFIG ...] --versus mmpretrain-mae --json FILE
+    throughput.py --arms benchmarks/arms/levers.py --json FILE
     throughput.py CONFIG --drop-ratios 0 0.1 0.2 0.3 0.4 --json FILE
 
-The second form times whole images through the encoder of one config instead,
-which drops these shares of its tokens. Both print a table and write JSON. All
+The second form takes variants of configs from a file. The third times whole
+images through the encoder of one config instead, which drops these shares of
+its tokens. All print a table and write JSON. All
 arms run in turns in one process; on the CPU with one thread and on the clock of
 CPU time.
 """
 import argparse
 import os
+import sys
 from pathlib import Path
 
 import torch
@@ -29,7 +32,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('configs', nargs='+', metavar='CONFIG')
+    parser.add_argument('configs', nargs='*', metavar='CONFIG')
+    parser.add_argument(
+        '--arms', metavar='FILE',
+        help='variants: each a config, options merged into it, and maybe like, '
+        'the peer that takes its place; the file names the peer of the ratios')
+    parser.add_argument(
+        '--leave-out', nargs='+', default=[], metavar='ARM', help='of the file')
     parser.add_argument(
         '--versus',
         metavar='PEER',
@@ -61,6 +70,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='time inference at these drop ratios; speeds are ratios to the first')
     parser.add_argument('--json', metavar='FILE', help='where to write')
     args = parser.parse_args(argv)
+    if bool(args.configs) == bool(args.arms):
+        parser.error('give configs or --arms')
+    if args.arms and (args.versus or args.drop_ratios):
+        parser.error('--arms takes no --versus and no --drop-ratios')
     if args.drop_ratios and (len(args.configs) > 1 or args.versus):
         parser.error('--drop-ratios takes one config and no --versus')
     for name in ('batch_size', 'rounds', 'steps', 'warmup'):
@@ -69,7 +82,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def read_config(path: str, options: dict | None) -> Config:
+def read_config(path: str | Path, options: dict | None) -> Config:
     config = Config.fromfile(path)
     if options:
         config.merge_from_dict(options)
@@ -85,8 +98,29 @@ def peer_config(kind: str, config: Config) -> tuple[Config, str]:
     return peer, note
 
 
+def arms_of_file(
+    path: str, options: dict | None, leave_out: list[str]
+) -> tuple[dict, str, dict]:
+    """As :func:`arms_of`, from an arms file."""
+    file = Config.fromfile(path)
+    if wrong := {file.peer, *leave_out} - {*file.arms} | {file.peer} & {*leave_out}:
+        sys.exit(f'error: {path}: {", ".join(sorted(wrong))} is no arm, or is the peer '
+                 f'that is left out: there are {", ".join(file.arms)}')
+    configs, notes = {}, {}
+    for name in (name for name in file.arms if name not in leave_out):
+        arm = file.arms[name]
+        config = read_config(Path(path).parent / arm.config, arm.get('options'))
+        config.merge_from_dict(options or {})
+        if 'like' in arm:
+            config, notes[name] = peer_config(arm.like, config)
+        configs[name] = config
+    return configs, file.peer, notes
+
+
 def arms_of(args: argparse.Namespace) -> tuple[dict, str, dict]:
     """Configs by name, the name of the peer, and notes by name."""
+    if args.arms:
+        return arms_of_file(args.arms, args.cfg_options, args.leave_out)
     configs = {
         Path(path).stem: read_config(path, args.cfg_options)
         for path in args.configs

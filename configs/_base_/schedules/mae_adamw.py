@@ -5,7 +5,11 @@
 optim_wrapper = dict(
     type='mmeffmae.BFloat16OptimWrapper',  # on GPUs that have it
     optimizer=dict(
-        type='AdamW', lr=1.5e-4 * 4096 / 256, betas=(0.9, 0.95), weight_decay=0.05),
+        type='AdamW',
+        lr=1.5e-4 * 4096 / 256,
+        betas=(0.9, 0.95),
+        weight_decay=0.05,
+        fused=True),  # one pass over the weights, on CPU and GPU
     paramwise_cfg=dict(
         norm_decay_mult=0.0,
         bias_decay_mult=0.0,

@@ -1,11 +1,14 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
 """Image loading that refuses files which are broken or cut short."""
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 
 import cv2
 import mmcv
 import mmengine.fileio as fileio
+import numpy as np
 from mmcv.transforms import LoadImageFromFile
 from PIL import Image, UnidentifiedImageError
 
@@ -21,6 +24,35 @@ BROKEN = (OSError, SyntaxError, ValueError, struct.error, cv2.error,
 
 class UnreadableImage(RuntimeError):
     """An image file that cannot be read in full; says ``path: reason``."""
+
+
+@contextmanager
+def refusing_broken(path: str) -> Iterator[None]:
+    """Turn what damaged files raise into :class:`UnreadableImage`."""
+    try:
+        yield
+    except BROKEN as error:
+        raise UnreadableImage(f'{path}: {error}') from error
+
+
+def decode(data: bytes, flag: str | int = 'color',
+           backend: str | None = 'cv2') -> np.ndarray:
+    """Pixels of a whole image file, ``(H, W, 3)`` uint8 BGR for a colour flag.
+
+    Args:
+        data: The file.
+        flag: Of :func:`mmcv.imfrombytes`, or one of OpenCV's.
+        backend: Of :func:`mmcv.imfrombytes`.
+
+    Raises:
+        OSError: The file is broken; as others of its kind, see
+            :func:`refusing_broken`.
+    """
+    check_whole(data)
+    image = mmcv.imfrombytes(data, flag=flag, backend=backend)
+    if image is None:
+        raise OSError('cannot be decoded')
+    return image
 
 
 def check_whole(data: bytes) -> None:
@@ -54,15 +86,9 @@ class LoadImage(LoadImageFromFile):
     def transform(self, results: dict) -> dict:
         """Load ``results['img_path']``."""
         path = results['img_path']
-        try:
+        with refusing_broken(path):
             data = fileio.get(path, backend_args=self.backend_args)
-            check_whole(data)
-            image = mmcv.imfrombytes(
-                data, flag=self.color_type, backend=self.imdecode_backend)
-            if image is None:
-                raise OSError('cannot be decoded')
-        except BROKEN as error:
-            raise UnreadableImage(f'{path}: {error}') from error
+            image = decode(data, self.color_type, self.imdecode_backend)
         results['img'] = image.astype('float32') if self.to_float32 else image
         results['img_shape'] = results['ori_shape'] = image.shape[:2]
         return results

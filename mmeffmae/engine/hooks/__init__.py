@@ -1,5 +1,6 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
 from .checkpoint import SafeCheckpointHook
+from .compile import CompileHook
 from .decoder_warmup import DecoderWarmupHook
 from .decorrelation import DecorrelationHook
 from .environment import EnvironmentHook
@@ -10,22 +11,27 @@ from .nonfinite import NonFiniteGuardHook
 from .predictions import PredictionsHook
 from .preemption import PreemptionHook
 from .progress import ProgressHook
+from .progressive_resolution import ProgressiveResolutionHook
 from .reconstruction import ReconstructionHook
+from .runtime_info import LazyRuntimeInfoHook
 from .stable_schedule import StableScheduleHook
 from .teacher import TeacherHook
 from .test_time_augmentation import TTAHook
 
 __all__ = [
+    'CompileHook',
     'DecoderWarmupHook',
     'DecorrelationHook',
     'EnvironmentHook',
     'KNNMonitorHook',
     'KeyedRandomnessHook',
+    'LazyRuntimeInfoHook',
     'LoadReportHook',
     'NonFiniteGuardHook',
     'PredictionsHook',
     'PreemptionHook',
     'ProgressHook',
+    'ProgressiveResolutionHook',
     'ReconstructionHook',
     'SafeCheckpointHook',
     'StableScheduleHook',

@@ -29,6 +29,7 @@ class MuonAdamW(Optimizer):
         eps: Of AdamW, and of the division by the norm in Muon.
         momentum: Of Muon.
         nesterov: Of Muon.
+        fused: Of AdamW: one kernel for a whole step.
 
     Raises:
         RuntimeError: This torch has no Muon.
@@ -45,6 +46,7 @@ class MuonAdamW(Optimizer):
         eps: float = 1e-8,
         momentum: float = 0.95,
         nesterov: bool = True,
+        fused: bool = False,
     ) -> None:
         if not hasattr(torch.optim, 'Muon'):
             raise RuntimeError(
@@ -59,6 +61,7 @@ class MuonAdamW(Optimizer):
                 eps=eps,
                 momentum=momentum,
                 nesterov=nesterov,
+                fused=fused,
                 muon=False))
         matrices, others = self._split()
         if not matrices:
@@ -68,7 +71,7 @@ class MuonAdamW(Optimizer):
                 "'qkv.weight': dict(muon=True)}), or use AdamW")
         # They fill in the defaults that the groups lack.
         self._muon = torch.optim.Muon(matrices, adjust_lr_fn='match_rms_adamw')
-        self._adamw = AdamW(others) if others else None
+        self._adamw = AdamW(others, fused=fused) if others else None
 
     def _split(self) -> tuple[list[dict], list[dict]]:
         groups: tuple[list[dict], list[dict]] = ([], [])

@@ -162,7 +162,13 @@ class MaskedAutoencoder(MaskedPretrainer):
         """
         if plan is None and getattr(self.masking, 'from_samples', False):
             plan = self.sampled_plan(inputs, data_samples)
-        plan = plan or self.draw_plan(inputs)
+        return self.objective(inputs, plan or self.draw_plan(inputs))
+
+    def objective(self, inputs: Tensor, plan: MaskPlan) -> dict[str, Tensor]:
+        """The terms under given masks, as :meth:`loss` returns them.
+
+        Draws nothing itself, so it is what is worth compiling.
+        """
         return self.head.loss(self.predict(inputs, plan), inputs, plan)
 
     @torch.no_grad()

@@ -119,7 +119,10 @@ class PCAE(MaskedPretrainer):
         Raises:
             ValueError: The plan leaves the teacher no complement.
         """
-        plan = plan or self.draw_plan(inputs)
+        return self.objective(inputs, plan or self.draw_plan(inputs))
+
+    def objective(self, inputs: Tensor, plan: MaskPlan) -> dict[str, Tensor]:
+        """The terms under given masks, as :meth:`loss` returns them."""
         features, ids = self.teacher(inputs, teacher_plan(plan))
         retained = ids.unsqueeze(1).expand(-1, plan.num_views, -1)
         plan = plan.with_predict(retained)
