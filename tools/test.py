@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmengine.evaluator import DumpResults
 from mmengine.runner import Runner
 
-from mmeffmae.checkpoint import register_safe_loader
+from mmeffmae.checkpoint import CheckpointError, register_safe_loader
 from mmeffmae.engine.launch import (
     ConfigError,
     add_common_arguments,
@@ -75,9 +75,13 @@ def prepare(args: argparse.Namespace) -> Runner:
 def main() -> None:
     args = parse_args()
     try:
-        runner = prepare(args)
-    except ConfigError as error:
+        test(args, prepare(args))
+    except (CheckpointError, ConfigError) as error:
         sys.exit(f'error: {error}')
+
+
+def test(args: argparse.Namespace, runner: Runner) -> None:
+    """Evaluate and write what the arguments ask for."""
     item = args.out_item or (
         'metrics' if str(args.out).endswith('.json') else 'pred')
     if args.out and item == 'pred':

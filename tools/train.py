@@ -5,7 +5,7 @@ import sys
 
 from mmengine.runner import Runner
 
-from mmeffmae.checkpoint import register_safe_loader
+from mmeffmae.checkpoint import CheckpointError, register_safe_loader
 from mmeffmae.engine.launch import (
     ConfigError,
     add_common_arguments,
@@ -49,7 +49,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def prepare(args: argparse.Namespace) -> Runner:
     """Build the runner from the arguments."""
     cfg = load_config(args, training=True)
-    set_resume(cfg, args.resume)
+    notes = set_resume(cfg, args.resume)
     if args.init is not None:
         set_init(cfg, args.init)
     if args.amp:
@@ -68,15 +68,16 @@ def prepare(args: argparse.Namespace) -> Runner:
     runner = build_runner(cfg)
     runner.logger.info(f'Scaled: {scaling}' if scaling else
                        'The learning rate is not scaled')
+    for note in notes:
+        runner.logger.warning(note)
     return runner
 
 
 def main() -> None:
     try:
-        runner = prepare(parse_args())
-    except ConfigError as error:
+        prepare(parse_args()).train()
+    except (CheckpointError, ConfigError) as error:
         sys.exit(f'error: {error}')
-    runner.train()
 
 
 if __name__ == '__main__':

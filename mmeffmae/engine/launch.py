@@ -10,9 +10,11 @@ import torch
 from mmengine.config import Config, DictAction
 from mmengine.device import get_device
 from mmengine.registry import RUNNERS
-from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.runner import Runner
 
 from mmeffmae.checkpoint.loading import CheckpointError, load_checkpoint_safely
+
+from .resume import keep_effective_batch, last_usable_checkpoint, read_meta
 
 _TRAINING_FIELDS = ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper')
 _TESTING_FIELDS = ('model', 'test_dataloader', 'test_cfg', 'test_evaluator')
@@ -78,18 +80,40 @@ def _check_scope(cfg: Config, path: Path) -> None:
                           f'the package {scope} is not installed: {mend}')
 
 
-def set_resume(cfg: Config, resume: str | None) -> None:
+def set_resume(cfg: Config, resume: str | None) -> list[str]:
     """Merge ``--resume``: None, 'auto' or a checkpoint.
 
-    'auto' takes the last checkpoint of the work directory. If there is none,
-    the run starts as the config says, ``load_from`` included.
+    'auto' takes the last usable checkpoint of the work directory. If the run
+    has written none, it starts as the config says, ``load_from`` included.
+    On another number of ranks the effective batch is kept where it can be.
+
+    Returns:
+        list: What the user should know, for the log.
+
+    Raises:
+        ConfigError: The checkpoint, or every one of the run, cannot be used.
     """
-    if resume == 'auto':
-        cfg.resume = find_latest_checkpoint(cfg.work_dir) is not None
-        if cfg.resume:
-            cfg.load_from = None
-    elif resume is not None:
-        cfg.resume, cfg.load_from = True, resume
+    if resume is None and cfg.get('resume'):
+        resume = cfg.get('load_from') or 'auto'
+    if resume is None:
+        return []
+    try:
+        if resume == 'auto':
+            file, meta, notes = last_usable_checkpoint(cfg.work_dir)
+        else:  # an address is looked at when it is loaded
+            meta = {} if '://' in resume else read_meta(Path(resume))
+            file, notes = resume, []
+    except (CheckpointError, FileNotFoundError) as error:
+        raise ConfigError(f'--resume: {error}') from error
+    cfg.resume = file is not None
+    if file is None:
+        return []
+    cfg.load_from = str(file)
+    if notes:
+        notes = [f'Not resumed from the newest checkpoint: {"; ".join(notes)}. '
+                 f'Resumed from {file}, after iteration {meta["iter"]}, instead']
+    changed = keep_effective_batch(cfg, meta, world_size(cfg.launcher))
+    return [*notes, changed] if changed else notes
 
 
 def set_init(cfg: Config, path: str) -> None:

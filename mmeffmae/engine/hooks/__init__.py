@@ -5,10 +5,12 @@ from .environment import EnvironmentHook
 from .keyed_randomness import KeyedRandomnessHook
 from .knn_monitor import KNNMonitorHook
 from .load_report import LoadReportHook
+from .micro_batches import MicroBatchHook
 from .nonfinite import NonFiniteGuardHook
 from .predictions import PredictionsHook
 from .preemption import PreemptionHook
 from .progress import ProgressHook
+from .rank_watch import RankWatchHook
 from .reconstruction import ReconstructionHook
 from .stable_schedule import StableScheduleHook
 from .teacher import TeacherHook
@@ -20,10 +22,12 @@ __all__ = [
     'KNNMonitorHook',
     'KeyedRandomnessHook',
     'LoadReportHook',
+    'MicroBatchHook',
     'NonFiniteGuardHook',
     'PredictionsHook',
     'PreemptionHook',
     'ProgressHook',
+    'RankWatchHook',
     'ReconstructionHook',
     'SafeCheckpointHook',
     'StableScheduleHook',
