@@ -112,7 +112,7 @@ def set_resume(cfg: Config, resume: str | None) -> list[str]:
     if notes:
         notes = [f'Not resumed from the newest checkpoint: {"; ".join(notes)}. '
                  f'Resumed from {file}, after iteration {meta["iter"]}, instead']
-    changed = keep_effective_batch(cfg, meta, world_size(cfg.launcher))
+    changed = keep_effective_batch(cfg, meta, world_size(cfg.get('launcher', 'none')))
     return [*notes, changed] if changed else notes
 
 

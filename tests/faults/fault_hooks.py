@@ -67,13 +67,13 @@ class SlowIterations(Hook):
 
 @TRANSFORMS.register_module()
 class StrikeWorker(BaseTransform):
-    """Once, kill the data-loading worker that reads an image."""
+    """Once, kill a data-loading worker as soon as a file is there."""
 
-    def __init__(self, mark: str, name: str = '07.png'):
-        self.mark, self.name = mark, name
+    def __init__(self, mark: str, when: str):
+        self.mark, self.when = mark, when
 
     def transform(self, results):
-        if (results['img_path'].endswith(self.name)
+        if (Path(self.when).exists()
                 and torch.utils.data.get_worker_info() is not None
                 and first_time(self.mark)):
             os.kill(os.getpid(), signal.SIGKILL)
