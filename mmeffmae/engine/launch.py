@@ -182,6 +182,8 @@ def init_cpu_process_group(cfg: Config) -> None:
     Raises:
         ConfigError: The launcher has not set its environment variables.
     """
+    if cfg.launcher == 'slurm':  # two jobs on a machine keep apart
+        os.environ.setdefault('MASTER_PORT', _job_port())
     if cfg.launcher == 'none' or get_device() != 'cpu':
         return
     os.environ.update(_variables(cfg.launcher))
@@ -215,6 +217,10 @@ def _variables(launcher: str) -> dict[str, str]:
     values['MASTER_PORT'] = os.environ.get('MASTER_PORT', '29500')
     values['MASTER_ADDR'] = os.environ.get('MASTER_ADDR') or _first_host()
     return values
+
+
+def _job_port() -> str:
+    return str(20000 + int(os.environ.get('SLURM_JOB_ID', 9500)) % 10000)
 
 
 def _first_host() -> str:

@@ -61,8 +61,11 @@ class RecordImages(Hook):
 class SlowIterations(Hook):
     """Leave time for a signal to come anywhere."""
 
+    def __init__(self, seconds: float = 0.05):
+        self.seconds = seconds
+
     def after_train_iter(self, runner, *args, **kwargs):
-        time.sleep(0.05)
+        time.sleep(self.seconds)
 
 
 @TRANSFORMS.register_module()
