@@ -1,17 +1,16 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
 """Pre-train, fine-tune, detect or segment: one entry for every config."""
 import argparse
-import sys
 
+from mmengine.config import Config
 from mmengine.runner import Runner
 
-from mmeffmae.checkpoint import CheckpointError, register_safe_loader
+from mmeffmae.checkpoint import register_safe_loader
 from mmeffmae.engine.launch import (
-    ConfigError,
     add_common_arguments,
     build_runner,
     init_cpu_process_group,
-    load_config,
+    run_tool,
     set_init,
     set_resume,
     use_amp,
@@ -46,9 +45,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def prepare(args: argparse.Namespace) -> Runner:
+def prepare(args: argparse.Namespace, cfg: Config) -> Runner:
     """Build the runner from the arguments."""
-    cfg = load_config(args, training=True)
     notes = set_resume(cfg, args.resume)
     if args.init is not None:
         set_init(cfg, args.init)
@@ -74,10 +72,7 @@ def prepare(args: argparse.Namespace) -> Runner:
 
 
 def main() -> None:
-    try:
-        prepare(parse_args()).train()
-    except (CheckpointError, ConfigError) as error:
-        sys.exit(f'error: {error}')
+    run_tool(parse_args(), True, lambda args, cfg: prepare(args, cfg).train())
 
 
 if __name__ == '__main__':

@@ -3,6 +3,9 @@
 import argparse
 import os
 import subprocess
+import sys
+import traceback
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -14,6 +17,7 @@ from mmengine.runner import Runner
 
 from mmeffmae.checkpoint.loading import CheckpointError, load_checkpoint_safely
 
+from .config_check import explain_build_error, wrong_settings
 from .resume import keep_effective_batch, last_usable_checkpoint, read_meta
 
 _TRAINING_FIELDS = ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper')
@@ -41,26 +45,58 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
 
 
+def run_tool(args: argparse.Namespace, training: bool,
+             run: Callable[[argparse.Namespace, Config], None]) -> None:
+    """Read the config and run; what a user can mend ends in one clear line.
+
+    Args:
+        args: With the arguments of :func:`add_common_arguments`.
+        training: Whether the config must be one for training.
+        run: Called with the arguments and the config.
+    """
+    cfg = None
+    try:
+        cfg = load_config(args, training)
+        run(args, cfg)
+    except (CheckpointError, ConfigError, FileNotFoundError,
+            FloatingPointError) as error:
+        sys.exit(f'error: {error}')
+    except Exception as error:
+        # mmengine's messages lack the place in the config.
+        clear = None if cfg is None else explain_build_error(cfg, error)
+        if clear is None:
+            raise
+        traceback.print_exc()
+        sys.exit(f'error: {clear}')
+
+
 def load_config(args: argparse.Namespace, training: bool) -> Config:
     """Read the config and merge the common arguments.
 
     Raises:
         ConfigError: The file, a field or the package of its scope is
-            missing.
+            missing, or a setting that every run has cannot be right.
     """
     path = Path(args.config)
     if not path.is_file():
         raise ConfigError(f'config {path} is not a file (searched from '
                           f'{Path.cwd()})')
-    cfg = Config.fromfile(path)
-    if args.cfg_options is not None:
-        cfg.merge_from_dict(args.cfg_options)
+    try:
+        cfg = Config.fromfile(path)
+        if args.cfg_options is not None:
+            cfg.merge_from_dict(args.cfg_options)
+    except Exception as error:  # a config is a program
+        raise ConfigError(f'config {path} cannot be read: '
+                          f'{type(error).__name__}: {error}') from error
     fields = _TRAINING_FIELDS if training else _TESTING_FIELDS
     missing = [name for name in fields if cfg.get(name) is None]
     if missing:
         raise ConfigError(
             f'config {path} has no {", ".join(missing)}, which '
             f'{"training" if training else "testing"} needs')
+    wrong = wrong_settings(cfg)
+    if wrong:
+        raise ConfigError(f'config {path}: ' + '; '.join(wrong))
     _check_scope(cfg, path)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg.launcher = args.launcher

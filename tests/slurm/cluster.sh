@@ -18,6 +18,11 @@ cannot() {
 
 stop() {
     local name pid
+    export SLURM_CONF=$folder/slurm.conf
+    if [ -s "$folder/slurmctld.pid" ]; then # jobs outlive the daemons
+        timeout 10 scancel --partition=test && sleep 5 || true
+        timeout 10 scancel --partition=test --signal=KILL && sleep 1 || true
+    fi
     for name in slurmd-n1 slurmd-n2 slurmctld munged; do
         [ -s "$folder/$name.pid" ] || continue
         pid=$(cat "$folder/$name.pid")
