@@ -5,18 +5,14 @@ import argparse
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from mmeffmae.checkpoint import register_safe_loader
 from mmeffmae.engine.launch import (
     add_common_arguments,
-    build_runner,
-    init_cpu_process_group,
     run_tool,
     set_init,
     set_resume,
     use_amp,
-    world_size,
 )
-from mmeffmae.engine.lr_scaling import scale_lr
+from mmeffmae.engine.training import training_runner
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -56,16 +52,7 @@ def prepare(args: argparse.Namespace, cfg: Config) -> Runner:
         cfg.merge_from_dict({'randomness.seed': args.seed})
     if args.no_validate:
         cfg.update(val_cfg=None, val_dataloader=None, val_evaluator=None)
-    scaling = None
-    if args.no_scale_lr:
-        cfg.auto_scale_lr = None
-    else:
-        scaling = scale_lr(cfg, world_size(cfg.launcher))
-    init_cpu_process_group(cfg)
-    register_safe_loader()
-    runner = build_runner(cfg)
-    runner.logger.info(f'Scaled: {scaling}' if scaling else
-                       'The learning rate is not scaled')
+    runner = training_runner(cfg, scale=not args.no_scale_lr)
     for note in notes:
         runner.logger.warning(note)
     return runner

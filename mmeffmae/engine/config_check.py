@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.registry import OPTIMIZERS, PARAM_SCHEDULERS, Registry
+from mmengine.registry import FUNCTIONS, OPTIMIZERS, PARAM_SCHEDULERS, Registry
 
 #: More data-loading processes than this are a slip of the keyboard.
 _MAX_WORKERS = 512
@@ -62,6 +62,10 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
         lambda value: value is None or _whole(0, 2**63 - 1)(value),
         'a whole number, 0 or more, or None'),
     'env_cfg': _SETTINGS,
+    'env_cfg.mp_cfg.opencv_num_threads': _NOT_NEGATIVE,
+    'load_from': (lambda value: value is None or isinstance(value, str),
+                  'a path, or None'),
+    'resume': _FLAG,
     'work_dir': (lambda value: isinstance(value, str) and value, 'a path'),
     **{f'{name}_dataloader{dot}{key}': rule
        for name in ('train', 'val', 'test')
@@ -69,6 +73,12 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
                               *(('.', key, rule) for key, rule in _LOADER.items()))},
 }
 _NAME = re.compile(r'[A-Za-z_]\w*(\.[A-Za-z_]\w*)*')
+#: Those of mmengine's Runner.
+_DEFAULT_HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger',
+                  'param_scheduler', 'checkpoint')
+#: What the stack misses without saying where.
+_NEEDED = (('randomness', 'seed'), *(
+    (f'{name}_dataloader', 'dataset') for name in ('train', 'val', 'test')))
 #: Parts of which None is as good as not there.
 _OPTIONAL = ('default_hooks', 'auto_scale_lr', 'val_dataloader', 'test_dataloader',
              'env_cfg', 'randomness', 'work_dir')
@@ -92,6 +102,15 @@ def wrong_settings(cfg: Config) -> list[str]:
     for place, settings in _hooks_and_schedulers(cfg):
         if not isinstance(settings, dict):
             wrong.append(f'{place}={settings!r}: use a dict of settings')
+            continue
+        for key in ('begin', 'end') if place.startswith('param_scheduler') else ():
+            value = settings.get(key, 0 if key == 'begin' else math.inf)
+            if not _number(value) and value != math.inf:
+                wrong.append(f'{place}.{key}={value!r}: use a number')
+            elif key == 'end' and value <= settings.get('begin', 0):
+                wrong.append(f'{place}.end={value!r}: use more than its begin')
+    wrong += [f'{place}: it has no {key}' for place, key in _NEEDED
+              if isinstance(_find(cfg, place), dict) and key not in _find(cfg, place)]
     for place, part in _parts(cfg):
         name = part['type']
         if isinstance(name, str) and not _NAME.fullmatch(name):
@@ -122,11 +141,17 @@ def _unknown_names(cfg: Config) -> list[str]:
     optimizer = _find(cfg, 'optim_wrapper.optimizer')
     if isinstance(optimizer, dict):
         parts.append(('optim_wrapper.optimizer', optimizer, OPTIMIZERS))
+    collate = _find(cfg, 'train_dataloader.collate_fn')
+    if isinstance(collate, dict):
+        parts.append(('train_dataloader.collate_fn', collate, FUNCTIONS))
     wrong = []
     for place, part, registry in parts:
         if 'type' not in part:
             wrong.append(f'{place}: it has no type')
-        elif isinstance(part['type'], str) and not _is_known(part['type'], registry, scope):
+        elif not isinstance(part['type'], str):
+            if not callable(part['type']):
+                wrong.append(f'{place}.type={part["type"]!r}: use a name')
+        elif not _is_known(part['type'], registry, scope):
             wrong.append(f'{place}.type: there is no {part["type"]!r}'
                          + _similar(part['type']))
     return wrong
@@ -135,6 +160,24 @@ def _unknown_names(cfg: Config) -> list[str]:
 def _is_known(name: str, registry: Registry, scope: str | None) -> bool:
     with registry.switch_scope_and_registry(scope) as scoped:
         return scoped.get(name) is not None
+
+
+def drop_absent_hooks(cfg: Config) -> None:
+    """Let ``default_hooks.NAME=None`` leave out any hook.
+
+    mmengine takes it for its own default hooks alone.
+    """
+    hooks = cfg.get('default_hooks')
+    for name in list(hooks) if isinstance(hooks, dict) else ():
+        if hooks[name] is None and name not in _DEFAULT_HOOKS:
+            del hooks[name]
+
+
+def is_our_refusal(error: BaseException) -> bool:
+    """Whether this package raised a ValueError: it says what to mend."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return isinstance(error, ValueError) and frames[-1].f_globals.get(
+        '__name__', '').startswith('mmeffmae.')
 
 
 _ABSENT = object()
@@ -161,7 +204,7 @@ def explain_build_error(cfg: Config, error: BaseException) -> str | None:
     """
     settings = _being_built(error)
     if settings is None:
-        return None
+        return _unexpected_argument(cfg, error)
     name = str(settings.get('type'))
     given = ', '.join(f'{key}={_short(value)}' for key, value in settings.items()
                       if key != 'type')
@@ -175,6 +218,24 @@ def explain_build_error(cfg: Config, error: BaseException) -> str | None:
         hint = _similar(name)
     return (f'{places[0] if places else "the config"} ({name}) cannot be built from '
             f'{given or "no settings"}: {type(error).__name__}: {reason.strip()}{hint}')
+
+
+def _unexpected_argument(cfg: Config, error: BaseException) -> str | None:
+    """Where an argument is that some function did not expect."""
+    found = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+    if found is None:
+        return None
+    places = [place for place in _keys(cfg) if place.split('.')[-1] == found[1]]
+    return f'{" or ".join(places) or found[1]} is not known: {error}'
+
+
+def _keys(value: Any, place: str = '') -> Iterator[str]:
+    items = (value.items() if isinstance(value, (dict, Config)) else
+             enumerate(value) if isinstance(value, (list, tuple)) else ())
+    for key, item in items:
+        below = f'{place}.{key}' if place else str(key)
+        yield below
+        yield from _keys(item, below)
 
 
 def _being_built(error: BaseException) -> dict | None:
@@ -203,7 +264,7 @@ def _parts(value: Any, place: str = '') -> Iterator[tuple[str, dict]]:
             yield from _parts(item, f'{place}.{index}')
 
 
-def _short(value: Any, length: int = 60) -> str:
+def _short(value: Any, length: int = 160) -> str:
     text = repr(value)
     return text if len(text) <= length else f'{text[:length]}...'
 

@@ -17,7 +17,12 @@ from mmengine.runner import Runner
 
 from mmeffmae.checkpoint.loading import CheckpointError, load_checkpoint_safely
 
-from .config_check import explain_build_error, wrong_settings
+from .config_check import (
+    drop_absent_hooks,
+    explain_build_error,
+    is_our_refusal,
+    wrong_settings,
+)
 from .resume import keep_effective_batch, last_usable_checkpoint, read_meta
 
 _TRAINING_FIELDS = ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper')
@@ -62,8 +67,10 @@ def run_tool(args: argparse.Namespace, training: bool,
             FloatingPointError) as error:
         sys.exit(f'error: {error}')
     except Exception as error:
-        # mmengine's messages lack the place in the config.
+        # mmengine's messages lack the place in the config; ours have it.
         clear = None if cfg is None else explain_build_error(cfg, error)
+        if clear is None and is_our_refusal(error):
+            clear = str(error)
         if clear is None:
             raise
         traceback.print_exc()
@@ -94,6 +101,7 @@ def load_config(args: argparse.Namespace, training: bool) -> Config:
         raise ConfigError(
             f'config {path} has no {", ".join(missing)}, which '
             f'{"training" if training else "testing"} needs')
+    drop_absent_hooks(cfg)
     wrong = wrong_settings(cfg)
     if wrong:
         raise ConfigError(f'config {path}: ' + '; '.join(wrong))

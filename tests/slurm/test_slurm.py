@@ -1,11 +1,13 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
 """Two-task jobs on a real Slurm: stopped before their limit, resumed."""
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -93,10 +95,20 @@ def test_a_batch_job_is_requeued_and_resumes(slurm, config, tmp_path):
     resumed = re.findall(r'resumed epoch: \d+, iter: (\d+)', text)
     print(f'batch job: {restarts} restart(s), stopped after {sorted(set(stops))}')
     assert restarts >= 1 and set(stops) == set(resumed), text
-    assert '2 ranks' in text
+    record = json.loads((folder / 'environment.json').read_text())
+    assert record['world_size'] == 2
     change = difference_from_unbroken(folder, config, tmp_path)
     print(f'difference from the unbroken run: {change}')
     assert change == 0.0
+
+
+def signal_when_it_trains(slurm, folder: Path) -> None:
+    """What Slurm sends before the limit, at a moment of our choice."""
+    while not any('Epoch(train)' in file.read_text()
+                  for file in folder.glob('*/*.log')):
+        time.sleep(1)
+    steps = slurm('squeue', '--steps', '--noheader', '--format=%i').stdout.split()
+    slurm('scancel', '--signal=USR1', next(s for s in steps if s.endswith('.0')))
 
 
 def test_an_interactive_job_stops_and_resumes(slurm, config, tmp_path):
@@ -104,8 +116,10 @@ def test_an_interactive_job_stops_and_resumes(slurm, config, tmp_path):
     folder = tmp_path / 'srun'
     command = ('bash', 'tools/slurm_train.sh', 'test', 'tiny', config, folder, '--resume')
     environment = dict(GPUS='2', GPUS_PER_NODE='2', CPUS_PER_TASK='1',
-                       CUDA_VISIBLE_DEVICES='')
-    stopped = slurm(*command, SRUN_ARGS='--time=4 --signal=USR1@60', **environment)
+                       SRUN_ARGS='--time=30')
+    threading.Thread(
+        target=signal_when_it_trains, args=(slurm, folder), daemon=True).start()
+    stopped = slurm(*command, **environment)
     assert stopped.returncode == 138, stopped.stdout
     assert 'SIGUSR1 received: stopped after iteration' in stopped.stdout
     file, = folder.glob('iter_*.pth')

@@ -1,0 +1,33 @@
+# Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
+"""From a config to a runner that is ready to train."""
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from mmeffmae.checkpoint import register_safe_loader
+
+from .launch import build_runner, init_cpu_process_group, world_size
+from .lr_scaling import scale_lr
+
+
+def training_runner(cfg: Config, scale: bool = True) -> Runner:
+    """Scale the learning rate, start the processes' group, build the runner.
+
+    Args:
+        cfg: A training config with ``launcher``; changed in place.
+        scale: Whether the rate follows the batch, see
+            :func:`mmeffmae.engine.lr_scaling.scale_lr`.
+
+    Raises:
+        ConfigError: The rate cannot be scaled, or the launcher is not there.
+    """
+    scaling = None
+    if scale:
+        scaling = scale_lr(cfg, world_size(cfg.launcher))
+    else:
+        cfg.auto_scale_lr = None
+    init_cpu_process_group(cfg)
+    register_safe_loader()
+    runner = build_runner(cfg)
+    runner.logger.info(f'Scaled: {scaling}' if scaling else
+                       'The learning rate is not scaled')
+    return runner
