@@ -103,11 +103,11 @@ def wrong_settings(cfg: Config) -> list[str]:
         if not isinstance(settings, dict):
             wrong.append(f'{place}={settings!r}: use a dict of settings')
             continue
-        for key in ('begin', 'end') if place.startswith('param_scheduler') else ():
-            value = settings.get(key, 0 if key == 'begin' else math.inf)
+        for key in ('begin', 'end', 'start_factor', 'gamma') if place.startswith('param_scheduler') else ():
+            value = settings.get(key, math.inf)
             if not _number(value) and value != math.inf:
                 wrong.append(f'{place}.{key}={value!r}: use a number')
-            elif key == 'end' and value <= settings.get('begin', 0):
+            elif key == 'end' and value <= (settings.get('begin') or 0):
                 wrong.append(f'{place}.end={value!r}: use more than its begin')
     wrong += [f'{place}: it has no {key}' for place, key in _NEEDED
               if isinstance(_find(cfg, place), dict) and key not in _find(cfg, place)]
@@ -141,6 +141,9 @@ def _unknown_names(cfg: Config) -> list[str]:
     optimizer = _find(cfg, 'optim_wrapper.optimizer')
     if isinstance(optimizer, dict):
         parts.append(('optim_wrapper.optimizer', optimizer, OPTIMIZERS))
+    wrapper = cfg.get('optim_wrapper')
+    if isinstance(wrapper, dict) and 'type' in wrapper and 'optimizer' not in wrapper:
+        return ['optim_wrapper: it has no optimizer']
     collate = _find(cfg, 'train_dataloader.collate_fn')
     if isinstance(collate, dict):
         parts.append(('train_dataloader.collate_fn', collate, FUNCTIONS))
@@ -149,7 +152,7 @@ def _unknown_names(cfg: Config) -> list[str]:
         if 'type' not in part:
             wrong.append(f'{place}: it has no type')
         elif not isinstance(part['type'], str):
-            if not callable(part['type']):
+            if isinstance(part['type'], (bool, int, float, list, dict, type(None))):
                 wrong.append(f'{place}.type={part["type"]!r}: use a name')
         elif not _is_known(part['type'], registry, scope):
             wrong.append(f'{place}.type: there is no {part["type"]!r}'
@@ -204,7 +207,7 @@ def explain_build_error(cfg: Config, error: BaseException) -> str | None:
     """
     settings = _being_built(error)
     if settings is None:
-        return _unexpected_argument(cfg, error)
+        return _unexpected_argument(cfg, error) or _failing_transform(error)
     name = str(settings.get('type'))
     given = ', '.join(f'{key}={_short(value)}' for key, value in settings.items()
                       if key != 'type')
@@ -227,6 +230,19 @@ def _unexpected_argument(cfg: Config, error: BaseException) -> str | None:
         return None
     places = [place for place in _keys(cfg) if place.split('.')[-1] == found[1]]
     return f'{" or ".join(places) or found[1]} is not known: {error}'
+
+
+def _failing_transform(error: BaseException) -> str | None:
+    """Which step of a data pipeline failed, where it ran in this process."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        step = frame.f_locals.get('t')
+        if (frame.f_code.co_name == '__call__' and step is not None
+                and frame.f_globals.get('__name__') == 'mmengine.dataset.base_dataset'):
+            hint = (': no step before it makes that' if isinstance(error, KeyError)
+                    else '')
+            return (f'the step {type(step).__name__} of a data pipeline fails with '
+                    f'{type(error).__name__}: {error}{hint}')
+    return None
 
 
 def _keys(value: Any, place: str = '') -> Iterator[str]:

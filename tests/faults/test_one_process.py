@@ -3,15 +3,11 @@
 import errno
 import importlib
 import os
-import random
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
-import torch
 from mmengine.runner import find_latest_checkpoint
 
 from mmeffmae.engine.launch import set_resume
@@ -115,44 +111,31 @@ def test_a_worker_that_dies_stops_the_run(
     assert finish_and_compare(cfg, build_runner, difference, tmp_path) == 0.0
 
 
-def iteration(folder: Path) -> int:
-    file = find_latest_checkpoint(str(folder))
-    return torch.load(file, weights_only=False)['meta']['iter'] if file else 0
-
-
 @pytest.mark.long
 def test_twenty_kills_lose_only_the_steps_since_the_last_checkpoint(
-        write_config, start, train, difference, tmp_path):
+        write_config, difference, tmp_path):
     """SIGKILL to the whole group, workers included, at random moments."""
     changes = dict(
-        train_cfg=dict(max_epochs=60),
+        train_cfg=dict(max_epochs=100),
         train_dataloader=dict(num_workers=1, persistent_workers=True),
         default_hooks=dict(checkpoint=dict(interval=2, by_epoch=False)))
-    config = write_config('broken', changes, (dict(type='SlowIterations'),))
-    folder, draw, reached, kills = tmp_path / 'broken', random.Random(0), 0, 0
-    while kills < 20:
-        process = start(config, 1, '--resume')
-        for line in process.stdout:  # until it trains, then some moments more
-            if 'Checkpoints will be saved' in line:
-                break
-        time.sleep(draw.uniform(0.0, 1.5))
-        if process.poll() is not None:
-            break
-        os.killpg(process.pid, signal.SIGKILL)
-        log = process.communicate()[0]
-        kills += 1
-        now = iteration(folder)
-        assert now >= reached, log
-        reached = now
-    assert kills == 20 and reached > 0
-    final = train(config, 1, '--resume')
-    assert final.code == 0, final.log
-    assert f'iter: {reached}' in final.log
-    assert not list(folder.glob('.*.tmp'))
-    assert train(write_config('unbroken', changes), 1).code == 0
-    change = difference(folder / 'iter_360.pth', tmp_path / 'unbroken/iter_360.pth')
-    print(f'{kills} kills; last checkpoint before the end: iteration {reached}; '
-          f'difference {change}')
+    broken = write_config('broken', changes, (dict(type='SlowIterations'),))
+    unbroken = write_config('unbroken', changes)
+    done = subprocess.run(
+        [sys.executable, str(HERE / 'kill_runs.py'), str(broken), str(unbroken), '20'],
+        text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        env=dict(os.environ, OMP_NUM_THREADS='1',
+                 PYTHONPATH=f'{HERE.parents[1]}{os.pathsep}{HERE}'))
+    assert done.returncode == 0, done.stdout[-5000:]
+    reached = [int(line.split()[-1]) for line in done.stdout.splitlines()
+               if line.startswith('killed, last checkpoint')]
+    assert len(reached) == 20 and reached == sorted(reached) and reached[-1] > 0
+    log = (tmp_path / 'broken.log').read_text()
+    assert f'iter: {reached[-1]}' in log
+    assert not list((tmp_path / 'broken').glob('.*.tmp'))
+    change = difference(*(tmp_path / name / 'iter_600.pth'
+                          for name in ('broken', 'unbroken')))
+    print(f'20 kills, after iterations {reached}; difference {change}')
     assert change == 0.0
 
 

@@ -47,11 +47,11 @@ class SafeCheckpointHook(CheckpointHook):
 
     def __init__(self, *args, backend_args: dict | None = None,
                  **kwargs) -> None:
-        super().__init__(*args, backend_args=backend_args, **kwargs)
         for name in ('interval', 'max_keep_ckpts'):
-            if not isinstance(getattr(self, name), int):
-                raise ValueError(f'{name}={getattr(self, name)!r} '
-                                 '(SafeCheckpointHook): use a whole number')
+            if not isinstance(kwargs.get(name, 1), int):
+                raise ValueError(f'{name}={kwargs[name]!r} (SafeCheckpointHook): '
+                                 'use a whole number')
+        super().__init__(*args, backend_args=backend_args, **kwargs)
         known = inspect.signature(Runner.save_checkpoint).parameters
         unknown = sorted(set(self.args) - set(known))
         if unknown:

@@ -13,7 +13,7 @@ def check_heads(width: int, num_heads: int, owner: str) -> None:
         ValueError: If it does not, or is no whole number of 1 or more.
     """
     whole = isinstance(width, int) and isinstance(num_heads, int)
-    if not whole or num_heads < 1 or width % num_heads:
+    if not whole or min(width, num_heads) < 1 or width % num_heads:
         raise ValueError(
             f'num_heads {num_heads!r} does not divide the width {width} ({owner}): '
             'use a divisor')
