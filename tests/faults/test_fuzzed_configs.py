@@ -34,7 +34,7 @@ def train_fuzzed(base: Path, first: int, count: int, out: Path) -> list[dict]:
 def is_clear(record: dict) -> bool:
     """Whether the error names the setting, or the part that it belongs to."""
     keys = [str(key) for key in record['path'] if not isinstance(key, int)]
-    named = keys[-2:] if record['kind'] in ('unknown-name', 'misspelt') else keys[-1:]
+    named = keys[-2:] if keys[-1] == 'type' else keys[-1:]
     said = record['said']
     return record['outcome'] == 'error' and said.startswith('error: ') and (
         any(key in said for key in named) or record['value'].strip("'") in said)

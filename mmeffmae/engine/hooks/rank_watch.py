@@ -1,4 +1,5 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
+import atexit
 import json
 import os
 import socket
@@ -58,6 +59,7 @@ class RankWatchHook(Hook):
         self._progress, self._since, self._beats = 0, time.monotonic(), 0
         self._started = False
         self._done = threading.Event()
+        self._thread: threading.Thread | None = None
 
     def before_train(self, runner: Runner) -> None:
         """Start the thread of this rank."""
@@ -70,7 +72,10 @@ class RankWatchHook(Hook):
             os.environ['MASTER_ADDR'], int(os.environ['MASTER_PORT']),
             is_master=False, timeout=timedelta(seconds=max(30., self.timeout)))
         self._prefix = f'mmeffmae_watch/{runner.timestamp}'
-        threading.Thread(target=self._watch, daemon=True).start()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+        # An interpreter that ends under a thread in the store's code aborts.
+        atexit.register(self._stop)
 
     def before_train_iter(self, runner: Runner, *args, **kwargs) -> None:
         """Count progress: data have come."""
@@ -87,7 +92,12 @@ class RankWatchHook(Hook):
 
     def after_train(self, runner: Runner) -> None:
         """Stop the thread."""
+        self._stop()
+
+    def _stop(self) -> None:
         self._done.set()
+        if self._thread is not None:
+            self._thread.join(timeout=self.interval)
 
     def _advance(self) -> None:
         self._progress += 1
