@@ -75,10 +75,11 @@ def device_lines() -> Iterator[str]:
     import torch
     built = torch.version.cuda
     if not torch.cuda.is_available():
-        yield 'device: CPU (float32; --amp computes in bfloat16, which few CPUs speed up)'
+        yield ('device: CPU (float32; --amp computes in bfloat16, which few CPUs '
+               'speed up)')
         if built and os.path.exists('/proc/driver/nvidia/version'):
-            yield (f'warning: there is an NVIDIA driver, but torch for CUDA {built} sees '
-                   'no GPU: the driver may be too old for it (nvidia-smi shows its '
+            yield (f'warning: there is an NVIDIA driver, but torch for CUDA {built} '
+                   'sees no GPU: the driver may be too old for it (nvidia-smi shows its '
                    'CUDA), or CUDA_VISIBLE_DEVICES hides them')
         return
     for index in range(torch.cuda.device_count()):
@@ -88,8 +89,8 @@ def device_lines() -> Iterator[str]:
                f'compute capability {properties.major}.{properties.minor}, mixed '
                f'precision in {" and ".join(kinds)}')
         if len(kinds) == 1:
-            yield ('note: without bfloat16 the pre-training configs compute in float32; '
-                   'float16 is for detection alone')
+            yield ('note: without bfloat16 the pre-training configs compute in '
+                   'float32; float16 is for detection alone')
     yield from _operator_lines(built)
 
 
@@ -133,7 +134,8 @@ def data_lines(root: str) -> Iterator[str]:
     # The mini scenes stay in the repository.
     found = [name for name in DATA_SETS if (
         Path('data') if name.startswith('mini') else place).joinpath(name).is_dir()]
-    yield f'data in {place}: {", ".join(found) or "none"} (MMEFFMAE_DATA_ROOT sets it)'
+    yield (f'data in {place}: {", ".join(found) or "none"} '
+           '(MMEFFMAE_DATA_ROOT sets it)')
     for name, source in DATA_SETS.items():
         if name not in found:
             yield f'  not there: {name} ({source})'

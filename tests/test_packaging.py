@@ -137,14 +137,16 @@ def test_every_config_is_in_the_index_with_its_size():
             assert model['Metadata']['Parameters'] > 0, model['Name']
             assert model['Metadata']['Training Data'], model['Name']
             listed[model['Config']] = model['Name']
-    leaves = {file.relative_to(ROOT).as_posix()
-              for file in (ROOT / 'configs').rglob('*.py') if '_base_' not in file.parts}
+    files = (ROOT / 'configs').rglob('*.py')
+    leaves = {file.relative_to(ROOT).as_posix() for file in files
+              if '_base_' not in file.parts}
     assert set(listed) == leaves
     assert all(Path(config).stem == name for config, name in listed.items())
 
 
 def test_mmpretrain_lists_our_models():
-    code = ('import mmpretrain; mmpretrain.list_models(); from mmeffmae.model_hub import register_models;'
+    code = ('import mmpretrain; mmpretrain.list_models();'
+            'from mmeffmae.model_hub import register_models;'
             'names = register_models(); register_models();'
             'assert set(n.lower() for n in names) <= set(mmpretrain.list_models());'
             'model = mmpretrain.get_model("mmeffmae/um_mae_quick");'

@@ -71,7 +71,7 @@ step "Export" "$READ_LOG" python tools/export_backbone.py \
     "$OUT/pretrain/epoch_2.pth" --out "$OUT/backbone.pth"
 step "Classification: two iterations of fine-tuning" "$READ_LOG" \
     python tools/benchmarks/probe.py configs/mae/mae_quick.py "$OUT/backbone.pth" \
-    --probes knn finetune --finetune epochs=1
+    --probes finetune --finetune views=64 batch_size=32
 step "Tests" "$READ_LOG" python -m pytest -q -p no:cacheprovider -m 'not long' \
     "${TESTS[@]}" "$@"
 tail -n 1 "$STEP_LOGS/8-tests.log"

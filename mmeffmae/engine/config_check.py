@@ -34,7 +34,8 @@ _FLAG = (lambda value: isinstance(value, bool)), 'True or False'
 _SETTINGS = _is_dict, 'a dict of settings'
 _LOADER = {
     'batch_size': _POSITIVE,
-    'num_workers': (_whole(0, _MAX_WORKERS), f'a whole number from 0 to {_MAX_WORKERS}'),
+    'num_workers': (_whole(0, _MAX_WORKERS),
+                    f'a whole number from 0 to {_MAX_WORKERS}'),
     'persistent_workers': _FLAG,
     'dataset': _SETTINGS,
     'sampler': _SETTINGS,
@@ -103,7 +104,9 @@ def wrong_settings(cfg: Config) -> list[str]:
         if not isinstance(settings, dict):
             wrong.append(f'{place}={settings!r}: use a dict of settings')
             continue
-        for key in ('begin', 'end', 'start_factor', 'gamma') if place.startswith('param_scheduler') else ():
+        if not place.startswith('param_scheduler'):
+            continue
+        for key in ('begin', 'end', 'start_factor', 'gamma'):
             value = settings.get(key, math.inf)
             if not _number(value) and value != math.inf:
                 wrong.append(f'{place}.{key}={value!r}: use a number')

@@ -101,11 +101,11 @@ def load_config(args: argparse.Namespace, training: bool) -> Config:
         raise ConfigError(
             f'config {path} has no {", ".join(missing)}, which '
             f'{"training" if training else "testing"} needs')
+    _check_scope(cfg, path)
     drop_absent_hooks(cfg)
     wrong = wrong_settings(cfg)
     if wrong:
         raise ConfigError(f'config {path}: ' + '; '.join(wrong))
-    _check_scope(cfg, path)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg.launcher = args.launcher
     if args.work_dir is not None:

@@ -1,5 +1,6 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
 """A local storage backend whose files are whole or absent."""
+import contextlib
 import os
 import shutil
 from pathlib import Path
@@ -66,10 +67,8 @@ class AtomicLocalBackend(LocalBackend):
 
 
 def _remove(path: Path) -> None:
-    try:
+    with contextlib.suppress(OSError):  # read-only: the first error tells more
         path.unlink(missing_ok=True)
-    except OSError:  # a read-only disk, whose first error tells more
-        pass
 
 
 def _free(folder: Path) -> str:

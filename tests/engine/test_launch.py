@@ -29,7 +29,7 @@ def arguments(config: Path, **kwargs) -> argparse.Namespace:
 def training_cfg(**kwargs) -> Config:
     return Config({**dict(
         default_scope='mmpretrain', model=dict(type='A'), train_cfg=dict(),
-        train_dataloader=dict(batch_size=64),
+        train_dataloader=dict(batch_size=64, dataset=dict(type='D')),
         optim_wrapper=dict(
             type='OptimWrapper', accumulative_counts=8,
             optimizer=dict(type='AdamW', lr=2.4e-3)),

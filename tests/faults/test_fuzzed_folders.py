@@ -149,8 +149,7 @@ def test_fuzzed_folders(tmp_path, capsys):
         signal.alarm(SECONDS)
         try:
             read, skipped = read_all(root)
-        except FileNotFoundError as error:
-            assert str(root) in str(error)
+        except FileNotFoundError:
             assert not set(makers) & {good, cut, no_image, bomb}
             counts['folders without images, refused'] += 1
             continue

@@ -114,7 +114,8 @@ def signal_when_it_trains(slurm, folder: Path) -> None:
 def test_an_interactive_job_stops_and_resumes(slurm, config, tmp_path):
     """tools/slurm_train.sh: srun starts the ranks."""
     folder = tmp_path / 'srun'
-    command = ('bash', 'tools/slurm_train.sh', 'test', 'tiny', config, folder, '--resume')
+    command = ('bash', 'tools/slurm_train.sh', 'test', 'tiny', config, folder,
+               '--resume')
     environment = dict(GPUS='2', GPUS_PER_NODE='2', CPUS_PER_TASK='1',
                        SRUN_ARGS='--time=30')
     threading.Thread(

@@ -36,8 +36,8 @@ __all__ = [
     'DecorrelatedConv2d', 'DecorrelatedLinear', 'PatchifyStem',
     'ReducedAttention', 'RelativePositionMLP', 'TokenDrop', 'TokenLayout',
     'UNIT', 'WindowAttention', 'WindowLayout', 'assemble', 'attention_groups',
-    'check_heads', 'compact_windows', 'divide_image', 'drop_placement', 'expand_attention',
-    'expand_slots', 'gather_pixels', 'image_windows', 'init_convolution',
-    'patch_tokens', 'redundancy', 'resize_bias_table', 'resize_positions',
-    'sincos_positions', 'tie_attention'
+    'check_heads', 'compact_windows', 'divide_image', 'drop_placement',
+    'expand_attention', 'expand_slots', 'gather_pixels', 'image_windows',
+    'init_convolution', 'patch_tokens', 'redundancy', 'resize_bias_table',
+    'resize_positions', 'sincos_positions', 'tie_attention'
 ]
