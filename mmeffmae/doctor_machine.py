@@ -79,8 +79,8 @@ def device_lines() -> Iterator[str]:
                'speed up)')
         if built and os.path.exists('/proc/driver/nvidia/version'):
             yield (f'warning: there is an NVIDIA driver, but torch for CUDA {built} '
-                   'sees no GPU: the driver may be too old for it (nvidia-smi shows its '
-                   'CUDA), or CUDA_VISIBLE_DEVICES hides them')
+                   'sees no GPU: the driver may be too old for it (nvidia-smi shows '
+                   'its CUDA), or CUDA_VISIBLE_DEVICES hides them')
         return
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)
@@ -123,7 +123,7 @@ def storage_lines(folder: Path) -> Iterator[str]:
     except OSError:
         return
     if shared < _LEAST_SHARED:
-        yield (f'warning: /dev/shm has {shared / 2**20:.0f} MiB; workers that load data '
+        yield (f'warning: /dev/shm has {shared / 2**20:.0f} MiB; data-loading workers '
                'die of bus errors there: start the container with --shm-size=8g, or '
                'set train_dataloader.num_workers=0')
 
