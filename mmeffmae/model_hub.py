@@ -12,7 +12,7 @@ Names begin with ``mmeffmae/``, since mmpretrain has configs of the same names.
 import tempfile
 from pathlib import Path
 
-import yaml
+from mmengine.fileio import dump, load
 
 import mmeffmae
 
@@ -31,10 +31,9 @@ def register_models() -> list[str]:
     # Importing it takes a while and is of no use to training.
     from mmpretrain.apis.model import ModelHub
     root = _root()
-    index = yaml.safe_load((root / 'model-index.yml').read_text())
     content: dict[str, list] = dict(Collections=[], Models=[])
-    for metafile in index['Import']:
-        for key, entries in yaml.safe_load((root / metafile).read_text()).items():
+    for metafile in load(root / 'model-index.yml')['Import']:
+        for key, entries in load(root / metafile).items():
             content[key] += entries
     for model in content['Models']:
         model['Name'] = f'mmeffmae/{model["Name"]}'
@@ -42,7 +41,7 @@ def register_models() -> list[str]:
     if not ModelHub.has(names[0].lower()):
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, 'model-index.yml')
-            path.write_text(yaml.safe_dump(content))
+            dump(content, path)
             ModelHub.register_model_index(path, config_prefix=root)
     return names
 

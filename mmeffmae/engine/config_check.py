@@ -63,11 +63,12 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
         lambda value: value is None or _whole(0, 2**63 - 1)(value),
         'a whole number, 0 or more, or None'),
     'env_cfg': _SETTINGS,
-    'env_cfg.mp_cfg.opencv_num_threads': _NOT_NEGATIVE,
+    'env_cfg.mp_cfg.opencv_num_threads': (
+        _whole(0, 2**31 - 1), 'a whole number, 0 or more'),
     'load_from': (lambda value: value is None or isinstance(value, str),
                   'a path, or None'),
     'resume': _FLAG,
-    'work_dir': (lambda value: isinstance(value, str) and value, 'a path'),
+    'work_dir': (lambda value: isinstance(value, str) and value != '', 'a path'),
     **{f'{name}_dataloader{dot}{key}': rule
        for name in ('train', 'val', 'test')
        for dot, key, rule in (('', '', _SETTINGS),

@@ -143,7 +143,8 @@ def set_resume(cfg: Config, resume: str | None) -> list[str]:
         return []
     try:
         if resume == 'auto':
-            file, meta, notes = last_usable_checkpoint(cfg.work_dir)
+            last, meta, notes = last_usable_checkpoint(cfg.work_dir)
+            file = None if last is None else str(last)
         else:  # an address is looked at when it is loaded
             meta = {} if '://' in resume else read_meta(Path(resume))
             file, notes = resume, []
@@ -152,7 +153,7 @@ def set_resume(cfg: Config, resume: str | None) -> list[str]:
     cfg.resume = file is not None
     if file is None:
         return []
-    cfg.load_from = str(file)
+    cfg.load_from = file
     if notes:
         notes = [f'Not resumed from the newest checkpoint: {"; ".join(notes)}. '
                  f'Resumed from {file}, after iteration {meta["iter"]}, instead']
