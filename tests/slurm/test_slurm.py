@@ -94,7 +94,7 @@ def test_a_batch_job_is_requeued_and_resumes(slurm, config, tmp_path):
     stops = re.findall(r'SIGUSR1 received: stopped after iteration (\d+)', text)
     resumed = re.findall(r'resumed epoch: \d+, iter: (\d+)', text)
     print(f'batch job: {restarts} restart(s), stopped after {sorted(set(stops))}')
-    assert restarts >= 1 and set(stops) == set(resumed), text
+    assert restarts >= 1 and stops and set(stops) <= set(resumed), text
     record = json.loads((folder / 'environment.json').read_text())
     assert record['world_size'] == 2
     change = difference_from_unbroken(folder, config, tmp_path)
