@@ -7,7 +7,15 @@ changes one says so there.
 from collections.abc import Mapping
 from typing import Any
 
+from mmengine.optim import OptimWrapper
 from mmengine.runner import BaseLoop, Runner
+from mmengine.runner.checkpoint import (
+    CheckpointLoader,
+    get_deprecated_model_names,
+    get_external_models,
+    get_mmcls_models,
+    get_torchvision_models,
+)
 from torch import Tensor, nn
 
 
@@ -57,3 +65,35 @@ def swaps_channels(preprocessor: Any) -> bool | None:
         if hasattr(preprocessor, name):
             return bool(getattr(preprocessor, name))
     return None
+
+
+def checkpoint_schemes() -> list[str]:
+    """Beginnings of the addresses that mmengine loads checkpoints from."""
+    return list(CheckpointLoader._schemes)
+
+
+def model_zoo_url(address: str) -> str:
+    """Where a checkpoint that a model zoo names can be downloaded.
+
+    Args:
+        address: Such as ``torchvision://resnet50``.
+
+    Raises:
+        KeyError: The zoo has no such model.
+    """
+    scheme, _, name = address.partition('://')
+    if scheme in ('modelzoo', 'torchvision'):
+        zoo = get_torchvision_models()
+    elif scheme == 'mmcls':
+        zoo = get_mmcls_models()
+    else:
+        zoo = get_external_models()
+        name = get_deprecated_model_names().get(name, name)
+    if name not in zoo:
+        raise KeyError(f'{address}: the zoo {scheme!r} has no model {name!r}')
+    return zoo[name]
+
+
+def multiply_accumulation(wrapper: OptimWrapper, factor: int) -> None:
+    """Let an optimizer wrapper accumulate ``factor`` times as many steps."""
+    wrapper._accumulative_counts *= factor

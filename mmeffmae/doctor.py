@@ -4,8 +4,9 @@
 OpenMMLab comes as two families of distributions, the maintained ``onedl-*``
 ones and the upstream ones, that install the same import folders. pip does not
 notice when both are there; whichever came last has overwritten the other. This
-module refuses that, warns about versions that were not tested, and exits with
-1 where pre-training cannot run.
+module refuses that, warns about versions that were not tested, says what the
+machine, its data and its precisions are, trains for two seconds, and exits with
+1 where pre-training cannot run. It works with any part of the stack installed.
 """
 from __future__ import annotations
 
@@ -16,6 +17,8 @@ import re
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+
+from .doctor_machine import machine_lines, step_lines
 
 #: The Python that the tests ran with.
 TESTED_PYTHON = '3.11'
@@ -36,6 +39,8 @@ class Component:
 COMPONENTS = (
     Component('torch', {'torch': '2.11.0'}),
     Component('torchvision', {'torchvision': '0.26.0'}),
+    Component('numpy', {'numpy': '2.2.6'}),
+    Component('scipy', {'scipy': '1.17.1'}),
     Component('mmengine', {
         'onedl-mmengine': '0.10.12', 'mmengine': None, 'mmengine-lite': None}),
     Component('mmcv', {
@@ -208,25 +213,6 @@ def _lack(
     return None
 
 
-def device_lines() -> list[str]:
-    """The accelerators that torch sees and what mmcv's operators run on."""
-    import torch
-    if not torch.cuda.is_available():
-        return ['device: CPU']
-    precision = 'bf16' if torch.cuda.is_bf16_supported() else 'no bf16'
-    lines = [f'device: {torch.cuda.get_device_name()} ({precision})']
-    try:
-        from mmcv._ext import get_compiling_cuda_version
-    except ImportError:
-        return lines
-    if get_compiling_cuda_version() == 'not available':
-        lines.append(
-            "note: mmcv's operators were built without CUDA, so detection runs "
-            'on the CPU only; with a CUDA toolkit of torch\'s version, remove '
-            '.venv and set up again')
-    return lines
-
-
 def report(found: Diagnosis) -> str:
     """The diagnosis as text: a table, then warnings, errors and tasks."""
     head = Row('folder', 'distribution', 'version', 'tested', 'state')
@@ -255,9 +241,21 @@ def main() -> int:
     failures = try_imports([*folders, 'mmcv._ext'])
     found = diagnose(installed, failures)
     print(report(found))
+    healthy = found.healthy
     if 'torch' in folders and 'torch' not in failures:
-        print('\n'.join(device_lines()))
-    return 0 if found.healthy else 1
+        healthy &= _show(machine_lines(installed))
+        if found.healthy:
+            healthy &= _show(step_lines())
+    return 0 if healthy else 1
+
+
+def _show(lines: Iterable[str]) -> bool:
+    """Prints lines; whether none is an error."""
+    healthy = True
+    for line in lines:
+        print(line, flush=True)
+        healthy &= not line.startswith('ERROR')
+    return healthy
 
 
 if __name__ == '__main__':

@@ -129,6 +129,33 @@ def test_model_index_lists_every_metafile():
     assert set(metafiles()) == on_disk
 
 
+def test_every_config_is_in_the_index_with_its_size():
+    """For a new config, add an entry to the metafile.yml of its folder."""
+    listed = {}
+    for metafile in metafiles():
+        for model in yaml.safe_load((ROOT / metafile).read_text())['Models']:
+            assert model['Metadata']['Parameters'] > 0, model['Name']
+            assert model['Metadata']['Training Data'], model['Name']
+            listed[model['Config']] = model['Name']
+    files = (ROOT / 'configs').rglob('*.py')
+    leaves = {file.relative_to(ROOT).as_posix() for file in files
+              if '_base_' not in file.parts}
+    assert set(listed) == leaves
+    assert all(Path(config).stem == name for config, name in listed.items())
+
+
+def test_mmpretrain_lists_our_models():
+    code = ('import mmpretrain; mmpretrain.list_models();'
+            'from mmeffmae.model_hub import register_models;'
+            'names = register_models(); register_models();'
+            'assert set(n.lower() for n in names) <= set(mmpretrain.list_models());'
+            'model = mmpretrain.get_model("mmeffmae/um_mae_quick");'
+            'print(len(names), type(model).__name__)')
+    said = run([sys.executable, '-W', 'ignore', '-c', code], cwd=ROOT,
+               PYTHONPATH=str(ROOT))
+    assert said.strip().endswith(' MaskedAutoencoder')
+
+
 @pytest.mark.parametrize('metafile', metafiles())
 def test_metafile_names_existing_configs_once(metafile):
     content = yaml.safe_load((ROOT / metafile).read_text())

@@ -6,6 +6,9 @@ launch() {
     shift 2
     local tools_dir
     tools_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+    if [ -z "${NNODES:-}" ] && [ "${SLURM_STEP_NUM_NODES:-1}" -gt 1 ]; then
+        meet_by_slurm
+    fi
     local nodes=(--standalone) # one machine, any free port
     if [ -n "${NNODES:-}${PORT:-}" ]; then
         nodes=(--nnodes="${NNODES:-1}" --node_rank="${NODE_RANK:-0}"
@@ -22,4 +25,16 @@ launch() {
     exec python -m torch.distributed.run "${nodes[@]}" \
         --nproc_per_node="$nproc" \
         "$tools_dir/$tool" "$@" --launcher pytorch
+}
+
+# The rendezvous of the nodes of a Slurm step that runs one task on each.
+meet_by_slurm() {
+    local first
+    first=$(scontrol show hostnames "$SLURM_STEP_NODELIST" | head -n 1)
+    NNODES=$SLURM_STEP_NUM_NODES
+    NODE_RANK=$SLURM_NODEID
+    # The node's address, since not every node's name resolves.
+    MASTER_ADDR=${MASTER_ADDR:-$(scontrol show node "$first" |
+        sed -nE 's/.*NodeAddr=([^ ]+).*/\1/p')}
+    PORT=${PORT:-$((20000 + SLURM_JOB_ID % 10000))} # jobs of a node keep apart
 }

@@ -1,7 +1,6 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
 """Evaluate a checkpoint of any config with test_* fields."""
 import argparse
-import sys
 from copy import deepcopy
 
 import mmengine
@@ -15,7 +14,7 @@ from mmeffmae.engine.launch import (
     add_common_arguments,
     build_runner,
     init_cpu_process_group,
-    load_config,
+    run_tool,
 )
 
 
@@ -61,9 +60,8 @@ def use_tta(cfg: Config) -> None:
     dataset.pipeline = cfg.tta_pipeline
 
 
-def prepare(args: argparse.Namespace) -> Runner:
+def prepare(args: argparse.Namespace, cfg: Config) -> Runner:
     """Build the runner from the arguments."""
-    cfg = load_config(args, training=False)
     cfg.load_from, cfg.resume = args.checkpoint, False
     if args.tta:
         use_tta(cfg)
@@ -72,12 +70,9 @@ def prepare(args: argparse.Namespace) -> Runner:
     return build_runner(cfg)
 
 
-def main() -> None:
-    args = parse_args()
-    try:
-        runner = prepare(args)
-    except ConfigError as error:
-        sys.exit(f'error: {error}')
+def test(args: argparse.Namespace, cfg: Config) -> None:
+    """Evaluate and write what the arguments ask for."""
+    runner = prepare(args, cfg)
     item = args.out_item or (
         'metrics' if str(args.out).endswith('.json') else 'pred')
     if args.out and item == 'pred':
@@ -86,6 +81,10 @@ def main() -> None:
     metrics = runner.test()
     if args.out and item == 'metrics' and runner.rank == 0:
         mmengine.dump(metrics, args.out)
+
+
+def main() -> None:
+    run_tool(parse_args(), False, test)
 
 
 if __name__ == '__main__':

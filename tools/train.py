@@ -1,14 +1,13 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
 """Pre-train, fine-tune, detect or segment: one entry for every config."""
 import argparse
-import sys
 
+from mmengine.config import Config
 from mmengine.runner import Runner
 
 from mmeffmae.engine.launch import (
-    ConfigError,
     add_common_arguments,
-    load_config,
+    run_tool,
     set_init,
     set_resume,
     use_amp,
@@ -42,10 +41,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def prepare(args: argparse.Namespace) -> Runner:
+def prepare(args: argparse.Namespace, cfg: Config) -> Runner:
     """Build the runner from the arguments."""
-    cfg = load_config(args, training=True)
-    set_resume(cfg, args.resume)
+    notes = set_resume(cfg, args.resume)
     if args.init is not None:
         set_init(cfg, args.init)
     if args.amp:
@@ -54,15 +52,14 @@ def prepare(args: argparse.Namespace) -> Runner:
         cfg.merge_from_dict({'randomness.seed': args.seed})
     if args.no_validate:
         cfg.update(val_cfg=None, val_dataloader=None, val_evaluator=None)
-    return training_runner(cfg, scale=not args.no_scale_lr)
+    runner = training_runner(cfg, scale=not args.no_scale_lr)
+    for note in notes:
+        runner.logger.warning(note)
+    return runner
 
 
 def main() -> None:
-    try:
-        runner = prepare(parse_args())
-    except ConfigError as error:
-        sys.exit(f'error: {error}')
-    runner.train()
+    run_tool(parse_args(), True, lambda args, cfg: prepare(args, cfg).train())
 
 
 if __name__ == '__main__':

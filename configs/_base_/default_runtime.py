@@ -14,6 +14,7 @@ default_hooks = dict(
     checkpoint=dict(
         type='mmeffmae.SafeCheckpointHook', interval=1, max_keep_ckpts=2),
     preemption=dict(type='mmeffmae.PreemptionHook'),
+    rank_watch=dict(type='mmeffmae.RankWatchHook'),
     load_report=dict(type='mmeffmae.LoadReportHook'),
     environment=dict(type='mmeffmae.EnvironmentHook'))
 

@@ -5,25 +5,35 @@ A ``.pth`` file is a pickle, and unpickling can call any function. Torch's
 ``weights_only=True`` refuses that, but it also refuses what mmengine writes
 beside the weights: logged scalars, which are numpy arrays in
 ``HistoryBuffer`` objects. Here these few classes are allowed by name and
-nothing else is; a file that needs more is an error, never a reason to
-unpickle it freely.
+nothing else is; a file that needs more is an error. One switch relaxes this
+for files whose origin is known: the environment variable
+``MMEFFMAE_TRUST_CHECKPOINTS=1``, which every tool and every process of a
+distributed run sees.
 """
 import argparse
+import logging
 import os
 import re
 from collections.abc import Callable, Mapping
+from io import BytesIO
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import IO, Any
 from urllib.parse import urlparse
-from zipfile import BadZipFile
+from zipfile import BadZipFile, ZipFile, is_zipfile
 
 import numpy as np
 import torch
 from mmengine.dist import barrier, get_local_rank
-from mmengine.logging import HistoryBuffer
+from mmengine.fileio import get as read_bytes
+from mmengine.logging import HistoryBuffer, print_log
 from mmengine.runner.checkpoint import CheckpointLoader
 
+from mmeffmae.compat import checkpoint_schemes, model_zoo_url
+
+#: Environment variable: 1 lets files run code that :func:`load_checkpoint_safely`
+#: refuses otherwise.
+TRUST_SWITCH = 'MMEFFMAE_TRUST_CHECKPOINTS'
 _NUMPY_CORES = ('numpy._core', 'numpy.core')
 _NUMPY_DTYPES = ('bool', 'i1', 'i2', 'i4', 'i8', 'u1', 'u2', 'u4', 'u8', 'f2',
                  'f4', 'f8', 'U')
@@ -104,7 +114,7 @@ def load_checkpoint_safely(path: str | os.PathLike,
     Raises:
         FileNotFoundError: There is no such file.
         UnsafeCheckpointError: The file names a global that is not allowed.
-        CheckpointError: The file is truncated or is no checkpoint.
+        CheckpointError: The file is truncated, damaged or no checkpoint.
     """
     file = Path(path).expanduser()
     if not file.is_file():
@@ -112,22 +122,61 @@ def load_checkpoint_safely(path: str | os.PathLike,
             f'checkpoint {file} is not a file: {_beside(file)}')
     if file.suffix == '.safetensors':
         return dict(state_dict=_load_safetensors(file, map_location))
+    with open(file, 'rb') as stream:
+        return _load_stream(stream, str(file), map_location)
+
+
+def _load_stream(stream: IO[bytes], name: str, map_location: Any) -> dict[str, Any]:
+    """The checkpoint in a stream, in the form that we use."""
     try:
+        _check_sums(stream)
         with torch.serialization.safe_globals(safe_globals()):
             checkpoint = torch.load(
-                file, map_location=map_location, weights_only=True)
+                stream, map_location=map_location, weights_only=True)
     except (UnpicklingError, EOFError, RuntimeError, BadZipFile, ValueError,
             KeyError, IndexError, AttributeError, TypeError) as error:
-        raise _explain(file, error) from error
+        clear = _explain(name, stream, error)
+        if not isinstance(clear, UnsafeCheckpointError) or not trusts_files():
+            raise clear from error
+        print_log(
+            f'{TRUST_SWITCH} is set: checkpoint {name} is unpickled without '
+            'limits. A prepared file can do whatever you can: read and delete '
+            'files, send keys away. Unset it for files of other people',
+            logger='current', level=logging.WARNING)
+        stream.seek(0)
+        checkpoint = torch.load(
+            stream, map_location=map_location, weights_only=False)
     if not isinstance(checkpoint, dict):
         raise CheckpointError(
-            f'checkpoint {file} holds a {type(checkpoint).__name__}, not a '
+            f'checkpoint {name} holds a {type(checkpoint).__name__}, not a '
             'dict of weights: give a file saved by training or by '
             'tools/export_backbone.py')
     if 'state_dict' not in checkpoint and isinstance(
             checkpoint.get('model'), Mapping):
         checkpoint['state_dict'] = checkpoint.pop('model')
+    # On resume, mmengine would execute this text as a config; it writes its
+    # own under another name.
+    if isinstance(checkpoint.get('meta'), dict):
+        checkpoint['meta'].pop('config', None)
     return checkpoint
+
+
+def trusts_files() -> bool:
+    """Whether the user lets checkpoints run code; see ``TRUST_SWITCH``."""
+    return os.environ.get(TRUST_SWITCH, '0') not in ('', '0')
+
+
+def _check_sums(stream: IO[bytes]) -> None:
+    """Raise BadZipFile where a file's bytes are not those that were written.
+
+    Torch stores check sums but does not look at them.
+    """
+    if is_zipfile(stream):
+        with ZipFile(stream) as archive:
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise BadZipFile(f'{damaged} does not have its check sum')
+    stream.seek(0)
 
 
 def _load_safetensors(file: Path, map_location: Any) -> dict[str, torch.Tensor]:
@@ -141,31 +190,33 @@ def _load_safetensors(file: Path, map_location: Any) -> dict[str, torch.Tensor]:
     try:
         tensors = load_file(file)
     except SafetensorError as error:
-        raise _explain(file, error) from error
+        with open(file, 'rb') as stream:
+            raise _explain(str(file), stream, error) from error
     if isinstance(map_location, (str, torch.device)):
         return {key: value.to(map_location) for key, value in tensors.items()}
     return tensors
 
 
-def _explain(file: Path, error: Exception) -> CheckpointError:
+def _explain(name: str, stream: IO[bytes], error: Exception) -> CheckpointError:
     """Turn what torch raised into place, cause and mend."""
     refused = _refused_global(str(error))
     if isinstance(error, UnpicklingError) and refused:
         return UnsafeCheckpointError(
-            f'checkpoint {file} asks to load {refused}, which could run code '
+            f'checkpoint {name} asks to load {refused}, which could run code '
             'and is not allowed. If you trust its origin, save its weights '
             'as plain tensors first: torch.save({"state_dict": torch.load('
-            f'"{file}", weights_only=False)["state_dict"]}}, "plain.pth")')
-    size = file.stat().st_size
-    with open(file, 'rb') as stream:
-        head = stream.read(4)
-    if size == 0 or head == b'PK\x03\x04':
+            f'"{name}", weights_only=False)["state_dict"]}}, "plain.pth"), '
+            f'or set {TRUST_SWITCH}=1, which lets every checkpoint that is '
+            'loaded run any code')
+    size = stream.seek(0, os.SEEK_END)
+    stream.seek(0)
+    if size == 0 or stream.read(4) == b'PK\x03\x04':
         return CheckpointError(
-            f'checkpoint {file} ({size} bytes) is truncated or damaged '
+            f'checkpoint {name} ({size} bytes) is truncated or damaged '
             f'({_first_line(error)}): copy or download it again, or resume '
             'from an older one')
     return CheckpointError(
-        f'{file} ({size} bytes) is not a readable checkpoint '
+        f'{name} ({size} bytes) is not a readable checkpoint '
         f'({_first_line(error)}): give a .pth file written by torch.save')
 
 
@@ -202,15 +253,48 @@ def load_from_http_safely(filename: str,
     return load_checkpoint_safely(file, map_location)
 
 
+def load_from_store_safely(filename: str,
+                           map_location: Any = None) -> dict[str, Any]:
+    """Load a checkpoint from an object store that mmengine knows."""
+    return _load_stream(BytesIO(read_bytes(filename)), filename, map_location)
+
+
+def load_from_zoo_safely(filename: str,
+                         map_location: Any = None) -> dict[str, Any]:
+    """Load a checkpoint that a model zoo names, as ``torchvision://resnet50``."""
+    try:
+        url = model_zoo_url(filename)
+    except KeyError as error:
+        raise CheckpointError(error.args[0]) from error
+    return load_from_http_safely(url, map_location)
+
+
+def refuse_scheme(filename: str, map_location: Any = None) -> dict[str, Any]:
+    """Stand-in for loaders that unpickle what they get."""
+    raise CheckpointError(
+        f'checkpoint {filename}: addresses of this kind cannot be read '
+        'safely: download the file and give its path')
+
+
 def register_safe_loader() -> None:
-    """Make mmengine read local and downloaded checkpoints safely.
+    """Make mmengine read every checkpoint safely, wherever it lies.
 
     From here on ``load_from``, ``resume`` and ``init_cfg=dict(
     type='Pretrained')`` use it. Calling it again changes nothing.
     """
-    CheckpointLoader.register_scheme(
-        prefixes='', loader=load_from_local_safely, force=True)
-    CheckpointLoader.register_scheme(
-        prefixes=['http://', 'https://'],
-        loader=load_from_http_safely,
-        force=True)
+    loaders = {
+        '': load_from_local_safely,
+        'http://': load_from_http_safely,
+        'https://': load_from_http_safely,
+    }
+    for scheme in checkpoint_schemes():
+        if 's3://' in scheme or 'petrel://' in scheme:
+            loaders[scheme] = load_from_store_safely
+        elif scheme in ('modelzoo://', 'torchvision://', 'open-mmlab://',
+                        'openmmlab://', 'mmcls://'):
+            loaders[scheme] = load_from_zoo_safely
+        else:
+            loaders.setdefault(scheme, refuse_scheme)
+    for scheme, loader in loaders.items():
+        CheckpointLoader.register_scheme(
+            prefixes=scheme, loader=loader, force=True)

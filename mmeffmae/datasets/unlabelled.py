@@ -1,11 +1,13 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
 """Any folder of images, without labels."""
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from os.path import expanduser
 from typing import Any
 
 from mmengine.dataset import BaseDataset
 from mmengine.fileio import (
+    LocalBackend,
     exists,
     get_file_backend,
     isdir,
@@ -41,7 +43,8 @@ def find_images(folder: str, owner: str,
                 extensions: Sequence[str] = EXTENSIONS) -> list[str]:
     """Paths of all images below ``folder``, relative to it, sorted.
 
-    Sub-folders and symbolic links are followed, hidden files are not taken.
+    Sub-folders and symbolic links are followed, those to a folder above once;
+    what is hidden and what is no regular file is not taken.
 
     Args:
         folder: Local path or URI.
@@ -53,13 +56,36 @@ def find_images(folder: str, owner: str,
     """
     check_folder(folder, owner)
     backend = get_file_backend(folder, enable_singleton=True)
-    files = backend.list_dir_or_file(folder, list_dir=False, recursive=True)
+    files = (_walk(folder) if isinstance(backend, LocalBackend) else
+             backend.list_dir_or_file(folder, list_dir=False, recursive=True))
     images = sorted(f for f in files if f.lower().endswith(tuple(extensions)))
     if not images:
         raise FileNotFoundError(
             f'data folder {folder!r} and its sub-folders hold no image '
             f'({owner}; it looks for {", ".join(extensions)}): {MEND}')
     return images
+
+
+def _walk(root: str) -> Iterator[str]:
+    """Regular files below a local folder, relative to it.
+
+    mmengine's listing follows links in circles until the system refuses.
+    """
+    above = {root: {os.path.realpath(root)}}
+    for folder, folders, names in os.walk(root, followlinks=True):
+        seen = above.pop(folder)
+        kept = []
+        for name in folders:
+            path = os.path.join(folder, name)
+            real = os.path.realpath(path)
+            if not name.startswith('.') and real not in seen:
+                above[path] = seen | {real}
+                kept.append(name)
+        folders[:] = kept
+        for name in names:
+            path = os.path.join(folder, name)
+            if not name.startswith('.') and os.path.isfile(path):
+                yield os.path.relpath(path, root)
 
 
 def read_list(file: str, owner: str) -> list[str]:

@@ -3,6 +3,9 @@
 import argparse
 import os
 import subprocess
+import sys
+import traceback
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -10,10 +13,18 @@ import torch
 from mmengine.config import Config, DictAction
 from mmengine.device import get_device
 from mmengine.registry import RUNNERS
-from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.runner import Runner
 
 from mmeffmae.checkpoint.licences import licence_of
 from mmeffmae.checkpoint.loading import CheckpointError, load_checkpoint_safely
+
+from .config_check import (
+    drop_absent_hooks,
+    explain_build_error,
+    is_our_refusal,
+    wrong_settings,
+)
+from .resume import keep_effective_batch, last_usable_checkpoint, read_meta
 
 _TRAINING_FIELDS = ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper')
 _TESTING_FIELDS = ('model', 'test_dataloader', 'test_cfg', 'test_evaluator')
@@ -40,20 +51,51 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
 
 
+def run_tool(args: argparse.Namespace, training: bool,
+             run: Callable[[argparse.Namespace, Config], None]) -> None:
+    """Read the config and run; what a user can mend ends in one clear line.
+
+    Args:
+        args: With the arguments of :func:`add_common_arguments`.
+        training: Whether the config must be one for training.
+        run: Called with the arguments and the config.
+    """
+    cfg = None
+    try:
+        cfg = load_config(args, training)
+        run(args, cfg)
+    except (CheckpointError, ConfigError, FileNotFoundError,
+            FloatingPointError) as error:
+        sys.exit(f'error: {error}')
+    except Exception as error:
+        # mmengine's messages lack the place in the config; ours have it.
+        clear = None if cfg is None else explain_build_error(cfg, error)
+        if clear is None and is_our_refusal(error):
+            clear = str(error)
+        if clear is None:
+            raise
+        traceback.print_exc()
+        sys.exit(f'error: {clear}')
+
+
 def load_config(args: argparse.Namespace, training: bool) -> Config:
     """Read the config and merge the common arguments.
 
     Raises:
         ConfigError: The file, a field or the package of its scope is
-            missing.
+            missing, or a setting that every run has cannot be right.
     """
     path = Path(args.config)
     if not path.is_file():
         raise ConfigError(f'config {path} is not a file (searched from '
                           f'{Path.cwd()})')
-    cfg = Config.fromfile(path)
-    if args.cfg_options is not None:
-        cfg.merge_from_dict(args.cfg_options)
+    try:
+        cfg = Config.fromfile(path)
+        if args.cfg_options is not None:
+            cfg.merge_from_dict(args.cfg_options)
+    except Exception as error:  # a config is a program
+        raise ConfigError(f'config {path} cannot be read: '
+                          f'{type(error).__name__}: {error}') from error
     fields = _TRAINING_FIELDS if training else _TESTING_FIELDS
     missing = [name for name in fields if cfg.get(name) is None]
     if missing:
@@ -61,6 +103,10 @@ def load_config(args: argparse.Namespace, training: bool) -> Config:
             f'config {path} has no {", ".join(missing)}, which '
             f'{"training" if training else "testing"} needs')
     _check_scope(cfg, path)
+    drop_absent_hooks(cfg)
+    wrong = wrong_settings(cfg)
+    if wrong:
+        raise ConfigError(f'config {path}: ' + '; '.join(wrong))
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg.launcher = args.launcher
     if args.work_dir is not None:
@@ -79,18 +125,41 @@ def _check_scope(cfg: Config, path: Path) -> None:
                           f'the package {scope} is not installed: {mend}')
 
 
-def set_resume(cfg: Config, resume: str | None) -> None:
+def set_resume(cfg: Config, resume: str | None) -> list[str]:
     """Merge ``--resume``: None, 'auto' or a checkpoint.
 
-    'auto' takes the last checkpoint of the work directory. If there is none,
-    the run starts as the config says, ``load_from`` included.
+    'auto' takes the last usable checkpoint of the work directory. If the run
+    has written none, it starts as the config says, ``load_from`` included.
+    On another number of ranks the effective batch is kept where it can be.
+
+    Returns:
+        list: What the user should know, for the log.
+
+    Raises:
+        ConfigError: The checkpoint, or every one of the run, cannot be used.
     """
-    if resume == 'auto':
-        cfg.resume = find_latest_checkpoint(cfg.work_dir) is not None
-        if cfg.resume:
-            cfg.load_from = None
-    elif resume is not None:
-        cfg.resume, cfg.load_from = True, resume
+    if resume is None and cfg.get('resume'):
+        resume = cfg.get('load_from') or 'auto'
+    if resume is None:
+        return []
+    try:
+        if resume == 'auto':
+            last, meta, notes = last_usable_checkpoint(cfg.work_dir)
+            file = None if last is None else str(last)
+        else:  # an address is looked at when it is loaded
+            meta = {} if '://' in resume else read_meta(Path(resume))
+            file, notes = resume, []
+    except (CheckpointError, FileNotFoundError) as error:
+        raise ConfigError(f'--resume: {error}') from error
+    cfg.resume = file is not None
+    if file is None:
+        return []
+    cfg.load_from = file
+    if notes:
+        notes = [f'Not resumed from the newest checkpoint: {"; ".join(notes)}. '
+                 f'Resumed from {file}, after iteration {meta["iter"]}, instead']
+    changed = keep_effective_batch(cfg, meta, world_size(cfg.get('launcher', 'none')))
+    return [*notes, changed] if changed else notes
 
 
 def set_init(cfg: Config, path: str) -> None:
@@ -162,6 +231,8 @@ def init_cpu_process_group(cfg: Config) -> None:
     Raises:
         ConfigError: The launcher has not set its environment variables.
     """
+    if cfg.launcher == 'slurm':  # two jobs on a machine keep apart
+        os.environ.setdefault('MASTER_PORT', _job_port())
     if cfg.launcher == 'none' or get_device() != 'cpu':
         return
     os.environ.update(_variables(cfg.launcher))
@@ -195,6 +266,10 @@ def _variables(launcher: str) -> dict[str, str]:
     values['MASTER_PORT'] = os.environ.get('MASTER_PORT', '29500')
     values['MASTER_ADDR'] = os.environ.get('MASTER_ADDR') or _first_host()
     return values
+
+
+def _job_port() -> str:
+    return str(20000 + int(os.environ.get('SLURM_JOB_ID', 9500)) % 10000)
 
 
 def _first_host() -> str:

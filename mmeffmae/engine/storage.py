@@ -1,6 +1,8 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
 """A local storage backend whose files are whole or absent."""
+import contextlib
 import os
+import shutil
 from pathlib import Path
 
 from mmengine.fileio import LocalBackend, register_backend
@@ -24,18 +26,29 @@ class AtomicLocalBackend(LocalBackend):
         Args:
             obj: Content of the file.
             filepath: Path to write; missing directories are made.
+
+        Raises:
+            OSError: It cannot be written, say to a full or read-only disk;
+                what was there stays.
         """
         path = Path(filepath)
-        path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             with open(temporary, 'wb') as file:
                 file.write(obj)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)
+        except OSError as error:
+            _remove(temporary)
+            raise OSError(error.errno, f'{error.strerror}: {path} '
+                          f'({len(obj):,} bytes, {_free(path.parent)} free) '
+                          'cannot be written. Files written before are whole: '
+                          'make room or choose another --work-dir, then '
+                          'continue with --resume') from error
         except BaseException:
-            temporary.unlink(missing_ok=True)
+            _remove(temporary)
             raise
         _sync_directory(path.parent)
 
@@ -51,6 +64,18 @@ class AtomicLocalBackend(LocalBackend):
         """Remove temporary files of writers that were killed."""
         for temporary in Path(directory).glob('.*.tmp'):
             temporary.unlink(missing_ok=True)
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(OSError):  # read-only: the first error tells more
+        path.unlink(missing_ok=True)
+
+
+def _free(folder: Path) -> str:
+    try:
+        return f'{shutil.disk_usage(folder).free:,}'
+    except OSError:
+        return 'unknown'
 
 
 def _sync_directory(directory: Path) -> None:

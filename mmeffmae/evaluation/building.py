@@ -14,7 +14,7 @@ from mmengine.registry import DATASETS, MODELS, init_default_scope
 from torch import nn
 from torch.utils.data import Dataset
 
-from mmeffmae.checkpoint.loading import load_checkpoint_safely
+from mmeffmae.checkpoint.loading import load_checkpoint_safely, register_safe_loader
 from mmeffmae.checkpoint.metadata import checkpoint_grid
 from mmeffmae.checkpoint.report import LoadReport, load_with_report
 
@@ -40,6 +40,7 @@ def build_model(config: Config,
     settings = copy.deepcopy(config.model)
     if config.get('data_preprocessor'):
         settings.setdefault('data_preprocessor', config.data_preprocessor)
+    register_safe_loader()
     with isolated_rng(seed), quiet():
         model = MODELS.build(settings)
         model.init_weights()

@@ -15,8 +15,12 @@ def visible_count(num_patches: int, mask_ratio: float, owner: str) -> int:
         owner (str): Who asks; named in errors.
 
     Raises:
-        ValueError: If nothing would be visible or nothing masked.
+        ValueError: If nothing would be visible or nothing masked, or the
+            ratio is no number.
     """
+    if not isinstance(mask_ratio, (int, float)):
+        raise ValueError(f'mask_ratio {mask_ratio!r} is no number ({owner}): use a '
+                         'share from 0 up to, but not including, 1')
     visible = math.floor(num_patches * (1 - mask_ratio) + 1e-6)
     if visible < 1:
         raise ValueError(

@@ -12,7 +12,6 @@ from mmeffmae.engine.launch import (
     ConfigError,
     init_cpu_process_group,
     load_config,
-    set_resume,
     use_amp,
     world_size,
 )
@@ -30,7 +29,7 @@ def arguments(config: Path, **kwargs) -> argparse.Namespace:
 def training_cfg(**kwargs) -> Config:
     return Config({**dict(
         default_scope='mmpretrain', model=dict(type='A'), train_cfg=dict(),
-        train_dataloader=dict(batch_size=64),
+        train_dataloader=dict(batch_size=64, dataset=dict(type='D')),
         optim_wrapper=dict(
             type='OptimWrapper', accumulative_counts=8,
             optimizer=dict(type='AdamW', lr=2.4e-3)),
@@ -101,17 +100,6 @@ def test_amp_computes_in_bfloat16_on_cpu(tiny_cfg, build_runner):
     runner.train()
     assert seen == {torch.bfloat16}
     assert {p.dtype for p in runner.model.parameters()} == {torch.float32}
-
-
-def test_resume_takes_the_last_checkpoint_or_starts(tmp_path):
-    cfg = Config(dict(work_dir=str(tmp_path), load_from='pretrained.pth'))
-    set_resume(cfg, 'auto')
-    assert (cfg.resume, cfg.load_from) == (False, 'pretrained.pth')
-    (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'epoch_1.pth'))
-    set_resume(cfg, 'auto')
-    assert (cfg.resume, cfg.load_from) == (True, None)
-    set_resume(cfg, 'other.pth')
-    assert (cfg.resume, cfg.load_from) == (True, 'other.pth')
 
 
 def test_bad_configs_are_named(tmp_path):

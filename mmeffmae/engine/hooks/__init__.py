@@ -7,11 +7,13 @@ from .environment import EnvironmentHook
 from .keyed_randomness import KeyedRandomnessHook
 from .knn_monitor import KNNMonitorHook
 from .load_report import LoadReportHook
+from .micro_batches import MicroBatchHook
 from .nonfinite import NonFiniteGuardHook
 from .predictions import PredictionsHook
 from .preemption import PreemptionHook
 from .progress import ProgressHook
 from .progressive_resolution import ProgressiveResolutionHook
+from .rank_watch import RankWatchHook
 from .reconstruction import ReconstructionHook
 from .runtime_info import LazyRuntimeInfoHook
 from .stable_schedule import StableScheduleHook
@@ -27,11 +29,13 @@ __all__ = [
     'KeyedRandomnessHook',
     'LazyRuntimeInfoHook',
     'LoadReportHook',
+    'MicroBatchHook',
     'NonFiniteGuardHook',
     'PredictionsHook',
     'PreemptionHook',
     'ProgressHook',
     'ProgressiveResolutionHook',
+    'RankWatchHook',
     'ReconstructionHook',
     'SafeCheckpointHook',
     'StableScheduleHook',

@@ -1,4 +1,5 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
+import inspect
 from collections import deque
 
 from mmengine.dist import is_main_process
@@ -39,11 +40,23 @@ class SafeCheckpointHook(CheckpointHook):
     Args:
         backend_args: Storage backend; None means atomic local files.
         **kwargs: As for ``mmengine.hooks.CheckpointHook``.
+
+    Raises:
+        ValueError: A number is none, or an argument is unknown.
     """
 
     def __init__(self, *args, backend_args: dict | None = None,
                  **kwargs) -> None:
+        for name in ('interval', 'max_keep_ckpts'):
+            if not isinstance(kwargs.get(name, 1), int):
+                raise ValueError(f'{name}={kwargs[name]!r} (SafeCheckpointHook): '
+                                 'use a whole number')
         super().__init__(*args, backend_args=backend_args, **kwargs)
+        known = inspect.signature(Runner.save_checkpoint).parameters
+        unknown = sorted(set(self.args) - set(known))
+        if unknown:
+            raise ValueError(f'{", ".join(unknown)} (SafeCheckpointHook): no such '
+                             'argument of CheckpointHook or Runner.save_checkpoint')
         self._waiting: int | None = None
 
     def before_train(self, runner: Runner) -> None:

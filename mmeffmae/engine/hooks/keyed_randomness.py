@@ -30,9 +30,11 @@ class KeyedRandomnessHook(Hook):
         self._saved_length: int | None = None
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Record the length of an epoch beside the position in it."""
-        length = len(runner.train_dataloader)
-        checkpoint['meta']['iters_per_epoch'] = length
+        """Record what the position of the run is counted in."""
+        loader = runner.train_dataloader
+        checkpoint['meta'].update(
+            iters_per_epoch=len(loader), world_size=runner.world_size,
+            batch_size=loader.batch_sampler.batch_size)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Remember how long an epoch was when the checkpoint was written."""

@@ -1,6 +1,24 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
 
 
+def check_heads(width: int, num_heads: int, owner: str) -> None:
+    """Refuse a number of attention heads that does not divide the width.
+
+    Args:
+        width (int): Channels of a token.
+        num_heads (int): Heads.
+        owner (str): Who asks; named in errors.
+
+    Raises:
+        ValueError: If it does not, or is no whole number of 1 or more.
+    """
+    whole = isinstance(width, int) and isinstance(num_heads, int)
+    if not whole or min(width, num_heads) < 1 or width % num_heads:
+        raise ValueError(
+            f'num_heads {num_heads!r} does not divide the width {width} ({owner}): '
+            'use a divisor')
+
+
 def divide_image(
     size: tuple[int, int], patch_size: int, owner: str
 ) -> tuple[int, int]:
@@ -16,7 +34,7 @@ def divide_image(
     """
     rows, cols = size[0] // patch_size, size[1] // patch_size
     fitting = (rows * patch_size, cols * patch_size)
-    if fitting != tuple(size) or not rows * cols:
+    if fitting != tuple(size) or min(rows, cols) < 1:
         nearest = tuple(max(s, patch_size) for s in fitting)
         raise ValueError(
             f'image size {tuple(size)} is not divisible by patch_size '

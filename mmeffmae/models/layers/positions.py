@@ -20,7 +20,13 @@ def sincos_positions(
 
     Returns:
         Tensor: ``(1, [1 +] N, embed_dims)``, float32.
+
+    Raises:
+        ValueError: ``embed_dims`` is no multiple of 4.
     """
+    if embed_dims % 4:
+        raise ValueError(f'embed_dims {embed_dims} is no multiple of 4, which '
+                         'sine-cosine positions need')
     return build_2d_sincos_position_embedding(
         grid[::-1], embed_dims, cls_token=cls_token)
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from mmeffmae.masking import MaskPlan, gather_table
 from mmeffmae.registry import MODELS
 
-from ..layers import resize_positions, sincos_positions
+from ..layers import check_heads, resize_positions, sincos_positions
 
 
 @MODELS.register_module()
@@ -53,6 +53,7 @@ class MaskedDecoder(MAEPretrainDecoder):
             **kwargs)
         self.grid = grid[0], grid[1]
         for block in self.decoder_blocks:
+            check_heads(block.embed_dims, block.attn.num_heads, 'MaskedDecoder')
             block.attn.out_drop.drop_prob = drop_path_rate
             block.ffn.dropout_layer.drop_prob = drop_path_rate
 
