@@ -52,10 +52,7 @@ def prepare(args: argparse.Namespace, cfg: Config) -> Runner:
         cfg.merge_from_dict({'randomness.seed': args.seed})
     if args.no_validate:
         cfg.update(val_cfg=None, val_dataloader=None, val_evaluator=None)
-    runner = training_runner(cfg, scale=not args.no_scale_lr)
-    for note in notes:
-        runner.logger.warning(note)
-    return runner
+    return training_runner(cfg, not args.no_scale_lr, notes)
 
 
 def main() -> None:

@@ -1,5 +1,7 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
 """From a config to a runner that is ready to train."""
+from collections.abc import Sequence
+
 from mmengine.config import Config
 from mmengine.runner import Runner
 
@@ -9,13 +11,16 @@ from .launch import build_runner, init_cpu_process_group, world_size
 from .lr_scaling import scale_lr
 
 
-def training_runner(cfg: Config, scale: bool = True) -> Runner:
+def training_runner(
+    cfg: Config, scale: bool = True, notes: Sequence[str] = ()
+) -> Runner:
     """Scale the learning rate, start the processes' group, build the runner.
 
     Args:
         cfg: A training config with ``launcher``; changed in place.
         scale: Whether the rate follows the batch, see
             :func:`mmeffmae.engine.lr_scaling.scale_lr`.
+        notes: Warnings for its log, as ``set_resume`` gives them.
 
     Raises:
         ConfigError: The rate cannot be scaled, or the launcher is not there.
@@ -30,4 +35,6 @@ def training_runner(cfg: Config, scale: bool = True) -> Runner:
     runner = build_runner(cfg)
     runner.logger.info(f'Scaled: {scaling}' if scaling else
                        'The learning rate is not scaled')
+    for note in notes:
+        runner.logger.warning(note)
     return runner

@@ -167,9 +167,9 @@ class Session:
             return
         cfg = Config.fromfile(self.config)
         cfg.launcher = 'none'
-        set_resume(cfg, 'auto')
+        notes = set_resume(cfg, 'auto')
         with self._timed('training'):
-            training_runner(cfg).train()
+            training_runner(cfg, notes=notes).train()
 
     def _final(self) -> Path:
         return self.work_dir / f'epoch_{self._read()["epochs"]}.pth'
