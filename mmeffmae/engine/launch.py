@@ -2,6 +2,7 @@
 """What the command-line tools share: config, arguments, processes."""
 import argparse
 import os
+import re
 import subprocess
 import sys
 import traceback
@@ -233,6 +234,7 @@ def init_cpu_process_group(cfg: Config) -> None:
     """
     if cfg.launcher == 'slurm':  # two jobs on a machine keep apart
         os.environ.setdefault('MASTER_PORT', _job_port())
+        os.environ.setdefault('MASTER_ADDR', _first_host())
     if cfg.launcher == 'none' or get_device() != 'cpu':
         return
     os.environ.update(_variables(cfg.launcher))
@@ -273,12 +275,18 @@ def _job_port() -> str:
 
 
 def _first_host() -> str:
+    """Address of the first node; not every node's name resolves."""
     nodes = os.environ.get('SLURM_NODELIST')
-    if nodes is None:
+    if nodes is None or os.environ.get('SLURM_NNODES') == '1':
         return '127.0.0.1'
-    hosts = subprocess.run(['scontrol', 'show', 'hostnames', nodes],
-                           capture_output=True, text=True, check=True)
-    return hosts.stdout.split()[0]
+    host = _scontrol('show', 'hostnames', nodes).split()[0]
+    address = re.search(r'NodeAddr=(\S+)', _scontrol('show', 'node', host))
+    return address[1] if address else host
+
+
+def _scontrol(*words: str) -> str:
+    return subprocess.run(['scontrol', *words], capture_output=True, text=True,
+                          check=True).stdout
 
 
 def build_runner(cfg: Config) -> Runner:
