@@ -12,5 +12,5 @@ _base_ = [
 model = dict(head=dict(norm_pix=False))
 # Short runs of few images a step want a higher rate than 4,096 images do.
 train_dataloader = dict(batch_size=32)
-optim_wrapper = dict(optimizer=dict(lr=2e-3))
+optim_wrapper = dict(optimizer=dict(lr=1e-3))
 auto_scale_lr = dict(base_batch_size=32)
