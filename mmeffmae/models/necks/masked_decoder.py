@@ -31,6 +31,10 @@ class MaskedDecoder(MAEPretrainDecoder):
         **kwargs: ``decoder_embed_dim``, ``decoder_depth``,
             ``decoder_num_heads``, ``mlp_ratio``, ``norm_cfg`` and
             ``init_cfg`` of ``mmpretrain.models.MAEPretrainDecoder``.
+
+    Raises:
+        ValueError: The depth is not positive, or the heads do not divide the
+            width.
     """
 
     def __init__(
@@ -52,6 +56,10 @@ class MaskedDecoder(MAEPretrainDecoder):
             predict_feature_dim=predict_feature_dim,
             **kwargs)
         self.grid = grid[0], grid[1]
+        if not len(self.decoder_blocks):
+            raise ValueError(
+                f'decoder_depth {kwargs["decoder_depth"]} (MaskedDecoder): use 1 '
+                'or more layers')
         for block in self.decoder_blocks:
             check_heads(block.embed_dims, block.attn.num_heads, 'MaskedDecoder')
             block.attn.out_drop.drop_prob = drop_path_rate
