@@ -162,14 +162,12 @@ class _Planner:
     def _model(self) -> Recipe:
         request = self.request
         init = InitialWeights.read(request.init) if request.init else None
-        gpu = self.machine.on_gpu
         self._note('device', self.machine.name,
                    f'{self.machine.memory / 2**30:.1f} GiB to use')
-        method = request.method or ('mae' if gpu else 'mae-fast')
+        method = request.method or 'mae'
         self._note(
             'method', method, 'the baseline; no method here has been shown to beat it '
-            'yet' if gpu else 'a step takes about a third of MAE\'s, and the study of '
-            'five minutes of one core did not tell the two apart', request.method)
+            'yet', request.method)
         encoder = self._encoder(method, init)
         patch = request.patch_size or (init and init.patch_size)
         if not patch:
@@ -433,7 +431,7 @@ class _Planner:
         if recipe.init is None and updates < _SHORT_RUN:
             lr = min(1e-3 * batch / 64, optimizer.lr)
             reason = ('a run of few updates wants a higher rate: 0.001 for 64 images '
-                      'was the best of four in the study of five minutes of one core')
+                      'was MAE\'s best of four in the study of 200 seconds of one core')
         optimizer.lr = self.request.lr or lr
         # It is the rate of this batch: tools/train.py leaves it as it is.
         config.auto_scale_lr = dict(enable=False, base_batch_size=batch)
