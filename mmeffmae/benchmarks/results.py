@@ -10,7 +10,7 @@ from .plot import plot_study
 from .shards import Shards, read_json
 from .speed_tables import cost_tables, data_tables, scaling_tables
 from .stability import stability_tables
-from .tables import markdown_table, study_tables
+from .tables import markdown_table, measured, study_tables
 
 #: Where the README takes the results in.
 MARKERS = ('<!-- measured -->', '<!-- /measured -->')
@@ -172,6 +172,30 @@ def _inference(files: list[Path]) -> str:
     return '\n\n'.join(parts)
 
 
+def _drop_accuracy(files: list[Path]) -> str:
+    parts = []
+    for path in files:
+        of = read_json(path)
+        values = {
+            (arm['metric'], arm['drop_ratio']): arm['values'] for arm in of['arms']}
+        kept = [arm for arm in of['arms'] if arm['metric'] == 'redundancy']
+        layers = ', '.join(map(str, kept[0]['drop_indices']))
+        parts += [
+            f'`{path.stem}`: {of["config"]}, weights '
+            f'`{of["checkpoint"]["hash"]}`; tokens leave after the layers {layers}.',
+            markdown_table(
+                ['drop ratio', 'patch tokens', 'redundant tokens leave, %',
+                 'random tokens leave, %'],
+                [[
+                    f'{arm["drop_ratio"]:g}',
+                    ' → '.join(map(str, arm['tokens'])),
+                    measured(arm['values']),
+                    measured(values['random', arm['drop_ratio']])
+                    if arm['drop_ratio'] else '–',
+                ] for arm in kept])]
+    return '\n\n'.join(parts)
+
+
 def _probes(files: list[Path]) -> str:
     shards = {path.stem: read_json(path) for path in files}
     probes = list(dict.fromkeys(
@@ -238,6 +262,7 @@ _SECTIONS: tuple[tuple[str, str, Callable[[list[Path]], str]], ...] = (
     ('Predicted time and memory on many GPUs', 'scaling', scaling_tables),
     ('Largest stable learning rate', 'stability', stability_tables),
     ('Inference with dropped tokens', 'inference', _inference),
+    ('Accuracy with dropped tokens', 'drop_accuracy', _drop_accuracy),
     ('Consistency of predictions', 'consistency', _consistency),
     ('Detection and segmentation', 'dense', _dense),
 )

@@ -171,6 +171,13 @@ def test_every_kind_of_file_is_drawn(tmp_path):
                 drop_ratio=.4, drop_indices=[2, 5, 8], metric='redundancy',
                 tokens=[196, 117, 70, 42], macs=9.33e9, images_per_second=spread,
                 speed_ratio=spread)]),
+        drop_accuracy=dict(
+            config='vit', checkpoint=dict(hash='1a'), arms=[
+                dict(drop_ratio=ratio, metric=metric, drop_indices=[1, 3],
+                     tokens=[64, 32, 16], values=values)
+                for ratio, metric, values in (
+                    (0, 'redundancy', [70.0]), (.5, 'redundancy', [60.0]),
+                    (.5, 'random', [50.0, 54.0]))]),
         consistency=dict(
             photographs=500, split='final', partitions=8, parts=4,
             # One config, trained twice.
@@ -212,6 +219,8 @@ def test_every_kind_of_file_is_drawn(tmp_path):
                               '3.0', '5.00']]
     assert table['0.4'] == [['196 → 117 → 70 → 42', '9.33', '2.0',
                              '2.00 (1.50 to 2.50)']]
+    assert table['0'] == [['64 → 32 → 16', '70.0', '–']]
+    assert table['0.5'] == [['64 → 32 → 16', '60.0', '52.0 ± 2.8']]
     assert table['mad'] == [['0.2500 (0.2000 to 0.3000)',
                              '0.5000 (0.4000 to 0.6000)',
                              '0.5000 (0.4000 to 0.6000)']]

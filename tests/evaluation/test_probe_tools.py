@@ -13,6 +13,7 @@ from PIL import Image
 
 from mmeffmae.config_hash import config_hash
 from mmeffmae.evaluation.building import build_model, probe_datasets
+from mmeffmae.models.layers import TokenDrop
 
 ROOT = Path(__file__).parents[2]
 CONFIG = """
@@ -210,3 +211,61 @@ def test_unfit_checkpoint_ends_with_a_message(folder, tmp_path, run):
     with pytest.raises(SystemExit, match='error: .*absent.png'):
         run('tools/analysis/visualize_reconstruction.py', folder / 'tiny.py',
             tmp_path / 'whole.pth', tmp_path / 'absent.png')
+
+
+CLASSIFIER = """
+default_scope = 'mmpretrain'
+model = dict(
+    type='ImageClassifier',
+    backbone=dict(
+        type='mmeffmae.MaskedViT',
+        arch=dict(embed_dims=32, num_layers=3, num_heads=2,
+                  feedforward_channels=64),
+        img_size=(16, 24), patch_size=8, out_type='avg_featmap',
+        drop_indices=(0, 1)),
+    neck=None,
+    head=dict(type='LinearClsHead', num_classes=2, in_channels=32))
+data_preprocessor = dict(mean=[120.0, 110.0, 100.0], std=[60.0, 60.0, 60.0])
+train_dataloader = dict(batch_size=2, dataset=dict(type='none is there'))
+train_cfg = dict(max_epochs=1)
+optim_wrapper = dict(optimizer=dict(type='SGD', lr=1.0))
+test_dataloader = dict(
+    batch_size=4,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        type='mmpretrain.CustomDataset', data_root='{root}', data_prefix='val',
+        pipeline=[dict(type='mmpretrain.LoadImageFromFile'),
+                  dict(type='mmpretrain.PackInputs')]))
+test_cfg = dict()
+test_evaluator = dict(type='Accuracy', topk=(1, ))
+"""
+
+
+def test_one_classifier_is_judged_at_several_drop_ratios(
+        folder, tmp_path, run, monkeypatch):
+    config = tmp_path / 'classifier.py'
+    config.write_text(CLASSIFIER.replace('{root}', str(folder)))
+    model = build_model(Config.fromfile(config), seed=3)
+    # Always class 0, to which half of the photographs belong.
+    model.head.fc.weight.data.zero_()
+    model.head.fc.bias.data.copy_(torch.tensor([1., 0.]))
+    torch.save(dict(state_dict=model.state_dict()), tmp_path / 'weights.pth')
+    calls, call = set(), TokenDrop.__call__
+
+    def spy(drop, index, x, layout):
+        calls.add((drop.metric, drop.ratio))
+        return call(drop, index, x, layout)
+
+    monkeypatch.setattr(TokenDrop, '__call__', spy)
+    shard = tmp_path / 'shard.json'
+    command = ('tools/benchmarks/drop_accuracy.py', config, tmp_path / 'weights.pth')
+    run(*command, '--drop-ratios', 0, .5, '--seeds', 0, 1, '--json', shard)
+    assert calls == {('redundancy', 0), ('redundancy', .5), ('random', .5)}
+    assert [(arm['metric'], arm['drop_ratio'], arm['tokens'], arm['values'])
+            for arm in json.loads(shard.read_text())['arms']] == [
+        ('redundancy', 0, [6, 6, 6], [50.0]), ('redundancy', .5, [6, 3, 1], [50.0]),
+        ('random', .5, [6, 3, 1], [50.0, 50.0])]
+    with pytest.raises(SystemExit, match='error: a drop ratio of 0.9 leaves none'):
+        run(*command, '--drop-ratios', .9)
+    with pytest.raises(SystemExit, match='error: .* has no test_cfg, test_dataloader'):
+        run(command[0], folder / 'tiny.py', command[2])
