@@ -1,5 +1,6 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
 import json
+import runpy
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -95,3 +96,25 @@ def test_measures_once_from_the_right_start(config, tmp_path, monkeypatch):
             data='mini', init='untrained', seed=3, iterations=160, backbone=None,
             values={'box AP': 50.0, 'mask AP': 25.0})
     assert 'commit' in content
+
+
+def test_backbones_have_names_of_their_own(config, tmp_path, monkeypatch, capsys):
+    measured = []
+
+    def measure(run, out, work_dirs):
+        measured.append((run.init, run.backbone))
+
+    monkeypatch.setattr(DenseRun, 'measure', measure)
+
+    def tool(*backbones):
+        monkeypatch.setattr(
+            'sys.argv', ['dense_compare.py', str(config), '--backbone', *backbones])
+        runpy.run_path(str(dense.TRAIN.parent / 'benchmarks/dense_compare.py'),
+                       run_name='__main__')
+
+    a, c = tmp_path / 'a.pth', tmp_path / 'c.pth'
+    tool(f'mine={a}', str(c))
+    assert measured == [('mine', a), ('pretrained', c), ('untrained', None)]
+    for wrong in ((f'mine={a}', f'mine={c}'), (f'untrained={a}', )):
+        with pytest.raises(SystemExit, match='a name of its own'):
+            tool(*wrong)
