@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import fmean
 
 from .plot import plot_study
+from .probe_tables import probe_tables
 from .shards import Shards, read_json
 from .speed_tables import cost_tables, data_tables, scaling_tables
 from .stability import stability_tables
@@ -196,22 +197,6 @@ def _drop_accuracy(files: list[Path]) -> str:
     return '\n\n'.join(parts)
 
 
-def _probes(files: list[Path]) -> str:
-    shards = {path.stem: read_json(path) for path in files}
-    probes = list(dict.fromkeys(
-        probe for of in shards.values() for encoder in of['values'].values()
-        for probe in encoder))
-    rows = [[
-        name,
-        encoder,
-        str(of['seed']),
-        of['split'],
-        *(f'{values[p]:.1f}' if p in values else '–' for p in probes),
-    ] for name, of in shards.items() for encoder, values in of['values'].items()]
-    return markdown_table(
-        ['result', 'encoder', 'seed', 'split', *(f'{p}, %' for p in probes)], rows)
-
-
 def _consistency(files: list[Path]) -> str:
     parts = []
     for path in files:
@@ -255,7 +240,7 @@ def _dense(files: list[Path]) -> str:
 
 #: Title, folder, and what draws the folder's files.
 _SECTIONS: tuple[tuple[str, str, Callable[[list[Path]], str]], ...] = (
-    ('Probes', 'probes', _probes),
+    ('Probes', 'probes', probe_tables),
     ('Throughput', 'throughput', _throughput),
     ('Cost of a step, stage by stage', 'cost', cost_tables),
     ('Reading images', 'data', data_tables),

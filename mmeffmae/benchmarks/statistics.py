@@ -10,6 +10,11 @@ import numpy as np
 #: 5 % finds with 80 % power, by the number of seeds of each arm.
 DETECTABLE = {2: 5.65, 3: 3.07, 4: 2.38, 5: 2.02, 6: 1.8, 7: 1.63, 8: 1.51}
 
+#: 97.5 % quantile of Student's t, by degrees of freedom.
+_STUDENT = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365,
+            8: 2.306, 9: 2.262, 10: 2.228, 11: 2.201, 12: 2.179, 13: 2.160,
+            14: 2.145}
+
 
 def target_value(untrained: float, final: float, share: float = 0.95) -> float:
     """Untrained + share × (final − untrained)."""
@@ -95,6 +100,33 @@ def ratio_of_medians(
 def _ratio(numerator: Any, denominator: Any) -> np.ndarray:
     with np.errstate(invalid='ignore'):
         return numerator / denominator
+
+
+def mean_difference(
+    candidate: Sequence[float], baseline: Sequence[float]
+) -> tuple[float, Optional[tuple[float, float]]]:
+    """Mean of one arm minus the mean of the other.
+
+    Args:
+        candidate: A value of every seed.
+        baseline: The same of the other arm.
+
+    Returns:
+        The difference and its 95 % interval, by Student's t for two samples of
+        one variance; None without a spread, where both arms have a single seed.
+    """
+    difference = float(np.mean(candidate) - np.mean(baseline))
+    counts = len(candidate), len(baseline)
+    freedom = sum(counts) - 2
+    if not freedom:
+        return difference, None
+    squares = sum(
+        float(np.square(np.asarray(values) - np.mean(values)).sum())
+        for values in (candidate, baseline))
+    # Above 14 degrees of freedom the interval is a little too wide.
+    half = _STUDENT[min(freedom, max(_STUDENT))] * math.sqrt(
+        squares / freedom * sum(1 / count for count in counts))
+    return difference, (difference - half, difference + half)
 
 
 def resolved(candidate: Sequence[float], baseline: Sequence[float]) -> bool:

@@ -231,6 +231,22 @@ def test_every_kind_of_file_is_drawn(tmp_path):
     assert table['mini'] == [['htc', 'pretrained', '1', '1,200', '12.3']]
 
 
+def test_arms_of_several_seeds_are_compared_by_their_probes(tmp_path):
+    for arm, values in (('um-mae', (41., 42., 43.)), ('simmim', (40., 40., 40.))):
+        for seed, value in enumerate(values):
+            write_shard(
+                dict(seed=seed, split='final', values=dict(
+                    untrained=dict(finetune=9.), trained=dict(finetune=value))),
+                tmp_path / 'probes' / f'{arm}_swin_seed{seed}.json')
+    # Another encoder's, of a single seed: nothing to compare with.
+    write_shard(dict(seed=0, split='final', values=dict(trained=dict(finetune=1.))),
+                tmp_path / 'probes' / 'um-mae_pvt_seed0.json')
+    table = rows(draw_tables(tmp_path))
+    assert table['um-mae − simmim, swin'] == [[
+        'finetune', '3 and 3', '42.0 ± 1.0', '40.0 ± 0.0', '+2.0 (+0.4 to +3.6)']]
+    assert not [name for name in table if '−' in name and 'pvt' in name]
+
+
 def test_summary_by_hand(root):
     """One table of each kind; the newer file of an arm, and machines as columns."""
     def throughput(name, date, step, device='cpu', command='x',

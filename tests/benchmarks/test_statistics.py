@@ -8,6 +8,7 @@ import pytest
 from mmeffmae.benchmarks.statistics import (
     DETECTABLE,
     crossing,
+    mean_difference,
     ratio_of_medians,
     resolved,
     target_value,
@@ -89,3 +90,13 @@ def test_table_of_power(seeds):
     a, b = rng.normal(size=shape)
     p = stats.ttest_ind(a + DETECTABLE[seeds], b, axis=1).pvalue
     assert abs((p < 0.05).mean() - 0.8) < 0.03
+
+
+def test_difference_of_means_and_its_interval():
+    # Sum of squares 2 over 4 degrees of freedom: 2.776 * sqrt(0.5 * 2 / 3).
+    assert mean_difference([1, 2, 3], [0, 0, 0]) == (
+        2.0, (pytest.approx(2 - 1.60273, abs=1e-4), pytest.approx(2 + 1.60273, abs=1e-4)))
+    # One seed against three borrows their spread: 4.303 * sqrt(1 * 4 / 3).
+    _, (low, high) = mean_difference([5], [0, 1, 2])
+    assert (low + high) / 2 == 4 and high - 4 == pytest.approx(4.9687, abs=1e-3)
+    assert mean_difference([5], [3]) == (2.0, None)
