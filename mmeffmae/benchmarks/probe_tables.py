@@ -56,8 +56,8 @@ def _difference_rows(shards: dict[str, dict]) -> list[list[str]]:
             values[rest, probe][arm].append(value)
     rows = []
     for (rest, probe), arms in values.items():
-        baseline = next((name for name in BASELINES if name in arms), None)
-        for arm in [name for name in arms if baseline and name != baseline]:
+        baseline = next((name for name in BASELINES if name in arms), '')
+        for arm in [name for name in arms if baseline not in ('', name)]:
             difference, interval = mean_difference(arms[arm], arms[baseline])
             if interval is None:
                 continue
