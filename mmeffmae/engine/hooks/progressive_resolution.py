@@ -105,11 +105,12 @@ def reduce_images(images: Tensor, size: int) -> Tensor:
     """Smaller images, without aliasing.
 
     Args:
-        images: ``(B, C, H, W)``, uint8.
+        images: ``(B, C, H, W)``, uint8, or floats of any range as
+            :class:`mmeffmae.datasets.transforms.LoadBands` gives them.
         size: Side in pixels.
 
     Returns:
-        Tensor: ``(B, C, size, size)``, uint8.
+        Tensor: ``(B, C, size, size)``, of the images' type.
 
     Raises:
         ValueError: The images are smaller.
@@ -120,4 +121,6 @@ def reduce_images(images: Tensor, size: int) -> Tensor:
             '(ProgressiveResolutionHook): lower the size of the phase')
     reduced = F.interpolate(
         images.float(), (size, size), mode='bicubic', antialias=True)
+    if images.is_floating_point():
+        return reduced.to(images.dtype)
     return reduced.round_().clamp_(0, 255).to(images.dtype)
