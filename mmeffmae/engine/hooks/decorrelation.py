@@ -106,7 +106,7 @@ class DecorrelationHook(Hook):
         self.decorrelator.draw()
 
     def before_train_epoch(self, runner: Runner) -> None:
-        """All ranks compute the same; rounding shall not part them either."""
+        """Start all ranks alike; rounding shall not part them either."""
         assert self.decorrelator is not None
         self.decorrelator.synchronise()
 
