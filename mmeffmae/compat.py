@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from mmengine.device import is_cuda_available
+from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.runner import BaseLoop, Runner
 from mmengine.runner.checkpoint import (
@@ -38,6 +39,11 @@ def run_load_hooks(module: nn.Module,
         for hook in child._load_state_dict_pre_hooks.values():
             hook(ready, prefix, {}, False, [], [], [])
     return ready
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """A model without the wrapper of a distributed run, if it has one."""
+    return model.module if is_model_wrapper(model) else model
 
 
 def is_training_run(runner: Runner) -> bool:

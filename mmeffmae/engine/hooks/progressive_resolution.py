@@ -4,11 +4,11 @@ from typing import Any, NamedTuple
 
 import torch
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor
 from torch.nn import functional as F
 
+from mmeffmae.compat import unwrap
 from mmeffmae.registry import HOOKS
 
 
@@ -69,8 +69,7 @@ class ProgressiveResolutionHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """See that model and masking take every size."""
-        model = runner.model.module if is_model_wrapper(
-            runner.model) else runner.model
+        model = unwrap(runner.model)
         if getattr(model.masking, 'from_samples', False):
             raise ValueError(
                 'the data pipeline draws the masks, for one grid alone '
