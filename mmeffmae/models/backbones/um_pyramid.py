@@ -15,6 +15,7 @@ from mmeffmae.checkpoint.um_mae_layout import encoder_from_official
 from mmeffmae.masking import MaskPlan
 
 from ..layers import (
+    INIT_CFG,
     UNIT,
     CompactLayout,
     assemble,
@@ -22,7 +23,6 @@ from ..layers import (
     gather_pixels,
     init_convolution,
 )
-from ..selfsup.masked_autoencoder import INIT_CFG
 
 OUT_TYPES = ('featmap', 'avg_featmap')
 

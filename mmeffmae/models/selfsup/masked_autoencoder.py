@@ -9,14 +9,11 @@ from torch import Tensor, nn
 from mmeffmae.masking import MaskPlan
 from mmeffmae.registry import MODELS, TASK_UTILS
 
+from ..layers import INIT_CFG
+
 #: mmpretrain's preprocessor, and the same one that waits for no GPU.
 _STOCK_PREPROCESSOR = 'mmpretrain.SelfSupDataPreprocessor'
 _PREPROCESSOR = 'mmeffmae.SelfSupDataPreprocessor'
-#: MAE's initialisation of the layers; parts add their own on top.
-INIT_CFG = [
-    dict(type='Xavier', layer='Linear', distribution='uniform'),
-    dict(type='Constant', layer='LayerNorm', val=1., bias=0.),
-]
 
 
 class MaskedPretrainer(BaseSelfSupervisor):
