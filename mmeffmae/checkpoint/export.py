@@ -43,7 +43,7 @@ from mmeffmae.version import __version__
 
 from .licences import licence_of
 from .loading import CheckpointError, load_checkpoint_safely
-from .metadata import checkpoint_config, preprocessing_of_config
+from .metadata import checkpoint_config, pair, preprocessing_of_config
 from .report import Grid, LoadReport, encoder_grid, load_with_report, resize_table
 from .snippets import config_snippets
 
@@ -333,14 +333,14 @@ def _on_square_grid(
     if extra not in (0, 1):  # of tokens, not of patches: its class resizes it
         return backbone, tensors
     table = resize_table(table, source, (side, side), extra)
-    height, width = _pair(backbone['patch_size'])
+    height, width = pair(backbone['patch_size'])
     size = _plain_size((side * height, side * width))
     return dict(backbone, img_size=size), dict(tensors, pos_embed=table)
 
 
 @torch.no_grad()
 def _feature_error(encoder: nn.Module, stock: nn.Module) -> float:
-    height, width = _pair(encoder.img_size)
+    height, width = pair(encoder.img_size)
     channels = stock.patch_embed.projection.in_channels
     generator = torch.Generator().manual_seed(0)
     image = torch.randn(1, channels, height, width, generator=generator)
@@ -418,13 +418,7 @@ def _write(target: Path, tensors: Mapping[str, Tensor],
     AtomicLocalBackend().put(buffer.getvalue(), target)
 
 
-def _pair(value: Any) -> tuple[int, int]:
-    if isinstance(value, (list, tuple)):
-        return int(value[0]), int(value[1])
-    return int(value), int(value)
-
-
 def _plain_size(value: Any) -> int | list[int]:
     """One number for a square, else ``[height, width]``."""
-    height, width = _pair(value)
+    height, width = pair(value)
     return height if height == width else [height, width]

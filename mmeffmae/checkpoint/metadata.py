@@ -170,11 +170,12 @@ def checkpoint_grid(
     image, patch = backbone.get('img_size'), backbone.get('patch_size')
     if image is None or patch is None:
         return None
-    (height, width), (rows, cols) = _pair(image), _pair(patch)
+    (height, width), (rows, cols) = pair(image), pair(patch)
     return height // rows, width // cols
 
 
-def _pair(value: Any) -> tuple[int, int]:
+def pair(value: Any) -> tuple[int, int]:
+    """``(height, width)`` of a size that is one number or two."""
     if isinstance(value, (list, tuple)):
         return int(value[0]), int(value[1])
     return int(value), int(value)

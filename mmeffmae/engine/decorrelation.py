@@ -294,10 +294,14 @@ class Decorrelator:
         return self._groups[0].matrices.device.type
 
     def synchronise(self) -> None:
-        """Give all ranks the matrices of the first; a collective operation."""
-        if self._world_size > 1:
-            for group in self._groups:
-                distributed.broadcast(group.matrices, src=0)
+        """Give all ranks W and R of the first; a collective operation."""
+        if self._world_size == 1:
+            return
+        for group in self._groups:
+            distributed.broadcast(group.matrices, src=0)
+        # A runner broadcasts what state_dict() gives, which is W R, a copy.
+        for layer in self.layers.values():
+            distributed.broadcast(layer.weight.detach(), src=0)
 
     def monitors(self) -> dict[str, dict[str, float]]:
         """Monitors of every layer, on the rows of this rank's last update.

@@ -9,6 +9,8 @@ from typing import Optional
 import torch
 from mmengine.device import get_device
 
+from mmeffmae.compat import has_bfloat16
+
 #: Share of the free memory that a plan uses: fragments, and what else grows.
 _GPU_SHARE, _CPU_SHARE = 0.9, 0.7
 
@@ -54,7 +56,7 @@ def this_machine(work_dir: Path, memory_gib: Optional[float] = None) -> Machine:
     cores = len(os.sched_getaffinity(0))
     if device == 'cuda':
         memory = int(_GPU_SHARE * torch.cuda.mem_get_info()[0])
-        name, bf16 = torch.cuda.get_device_name(), torch.cuda.is_bf16_supported()
+        name, bf16 = torch.cuda.get_device_name(), has_bfloat16()
     else:
         memory = int(_CPU_SHARE * _available_memory())
         name, bf16 = f'{torch.get_num_threads()} of {cores} processor cores', False

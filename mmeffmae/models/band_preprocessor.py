@@ -2,17 +2,18 @@
 from collections.abc import Sequence
 
 import torch
-from mmpretrain.models import SelfSupDataPreprocessor
 from torch import Tensor
 
 from mmeffmae.registry import MODELS
 
+from .data_preprocessor import SelfSupDataPreprocessor
+
 
 @MODELS.register_module()
 class BandDataPreprocessor(SelfSupDataPreprocessor):
-    """mmpretrain's ``SelfSupDataPreprocessor`` for any number of bands.
+    """``SelfSupDataPreprocessor`` for any number of bands.
 
-    That one refuses means of more than three channels.
+    mmpretrain's refuses means of more than three channels.
 
     Args:
         mean: One value a band, in the units of the files.

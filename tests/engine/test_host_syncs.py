@@ -15,9 +15,10 @@ from mmeffmae.benchmarks.step_time import started_runner
 
 ROOT = Path(__file__).parents[2]
 aten = torch.ops.aten
-#: What returns numbers to the host, or shapes that depend on values.
+#: What returns numbers to the host, or shapes that depend on values; and
+#: tensors made of the host's numbers (``lift_fresh``), whose copy waits as well.
 WAITING = {aten._local_scalar_dense, aten.nonzero, aten.masked_select, aten.equal,
-           aten.is_nonzero, aten._unique2, aten.unique_dim}
+           aten.is_nonzero, aten._unique2, aten.unique_dim, aten.lift_fresh}
 METHODS = ('mae/mae', 'emae/emae', 'um_mae/um_mae', 'clmae/clmae', 'pcae/pcae',
            'dbp_mae/dbp_mae')
 
@@ -63,7 +64,8 @@ def test_torch_sees_no_wait(iteration):
 
 
 @pytest.mark.parametrize('ask', [
-    lambda x: x.sum().item(), lambda x: bool(x.any()), lambda x: x[x > 0]])
+    lambda x: x.sum().item(), lambda x: bool(x.any()), lambda x: x[x > 0],
+    lambda x: x[[2, 1, 0]], lambda x: torch.as_tensor(.5, device=x.device)])
 def test_waiting_is_noticed(ask):
     with NoWaiting(), pytest.raises(AssertionError, match='waits for the device'):
         ask(torch.randn(3))

@@ -217,6 +217,19 @@ def test_executors_agree(style, everything):
         torch.testing.assert_close(ours, theirs, atol=1e-12, rtol=1e-10)
 
 
+@pytest.mark.parametrize('executor', ['compact', 'dense'])
+def test_bf16_stays_near_and_weights_learn_in_fp32(executor):
+    ffn = feed_forward(executor=executor).float()  # seeds
+    ids = torch.stack([torch.randperm(12)[:5] for _ in range(2)])
+    x = torch.randn(2, 6, 8)
+    expected = run(ffn, ids, x)
+    with torch.autocast('cpu', torch.bfloat16):
+        values = run(ffn, ids, x)
+    for value, wanted in zip(values, expected):
+        assert value.dtype == torch.float32
+        assert (value - wanted).norm() < .03 * wanted.norm()
+
+
 @pytest.mark.parametrize('style', ['ceit', 'mix'])
 def test_derivative_of_the_compact_executor(style):
     ffn = feed_forward(style=style)

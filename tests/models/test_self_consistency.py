@@ -62,6 +62,19 @@ def test_hand_computed_and_reported_distance():
     assert loss.item() == pytest.approx(6 / 3 / 3)
 
 
+@pytest.mark.parametrize('parts', [4, 5])
+@pytest.mark.parametrize('distance', ['l1', 'l2', 'smooth_l1'])
+def test_autocast_leaves_it_in_fp32(parts, distance):
+    plan = ParallelMasking(parts)(torch.rand(2, 4, 5))
+    pred = torch.randn(2 * parts, plan.ids_predict.size(-1), 3)
+    loss = SelfConsistencyLoss(distance=distance)
+    expected = loss(pred, plan)[0]
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        value = loss(pred, plan)[0]
+    assert value.dtype == torch.float32
+    torch.testing.assert_close(value, expected, rtol=1e-6, atol=0.)
+
+
 def test_no_overlap_is_zero_and_finite():
     plan = ParallelMasking(2)(torch.rand(2, 4, 4))
     pred = torch.randn(4, 8, 3, requires_grad=True)

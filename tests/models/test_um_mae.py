@@ -331,6 +331,24 @@ def test_as_a_backbone(encoder):
                                      (total - 1, total)]
 
 
+@pytest.mark.parametrize('encoder', ['UMSwin', 'UMPVT'])
+@pytest.mark.parametrize('stages, blocks', [(-1, 0), (0, 0), (2, 2), (4, 4)])
+def test_frozen_parts_need_no_gradient_from_the_start(encoder, stages, blocks):
+    """DDP, which is built before training, would wait for theirs."""
+    model = MODELS.build(dict(
+        type=f'mmeffmae.{encoder}', arch=dict(ENCODERS[encoder], depths=[1] * 4),
+        patch_size=8, img_size=64, frozen_stages=stages))
+    for _ in range(2):
+        learns = {name: p.requires_grad for name, p in model.named_parameters()}
+        assert learns['patch_embed.projection.weight'] == (stages < 0)
+        assert [learns[f'blocks.{i}.norm1.weight'] for i in range(4)] == [
+            i >= blocks for i in range(4)]
+        assert any(learns.values()) == (stages < 4)
+        model.train()
+        assert not any(part.training for part in model.patch_embed.modules()) or (
+            stages < 0)
+
+
 def test_masks_come_from_the_data_samples(images):
     model = build(masking=dict(type='mmeffmae.UniformMasking', from_samples=True))
     mask = torch.ones(2, 1, 8, 8, dtype=torch.bool)

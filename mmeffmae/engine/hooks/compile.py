@@ -3,11 +3,11 @@ from typing import Any, Optional
 
 import torch
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from torch import nn
 
+from mmeffmae.compat import unwrap
 from mmeffmae.registry import HOOKS
 
 
@@ -47,12 +47,8 @@ class CompileHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Compile; the first iteration of each shape takes long."""
-        self.attach(_unwrap(runner.model))
+        self.attach(unwrap(runner.model))
 
     def after_train(self, runner: Runner) -> None:
         """Leave the model as it was."""
-        vars(_unwrap(runner.model)).pop('objective', None)
-
-
-def _unwrap(model: nn.Module) -> nn.Module:
-    return model.module if is_model_wrapper(model) else model
+        vars(unwrap(runner.model)).pop('objective', None)

@@ -2,12 +2,12 @@
 import math
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from torch import nn
 from torch.optim import Optimizer
 
+from mmeffmae.compat import unwrap
 from mmeffmae.registry import HOOKS
 
 from .decorrelation import DecorrelationHook
@@ -59,9 +59,7 @@ class DecoderWarmupHook(Hook):
         if not isinstance(wrapper, OptimWrapper):
             raise ValueError(
                 f'{type(wrapper).__name__} (DecoderWarmupHook): use one optimizer')
-        model = runner.model.module if is_model_wrapper(
-            runner.model) else runner.model
-        encoder: nn.Module = model.backbone
+        encoder: nn.Module = unwrap(runner.model).backbone
         count = self.iterations(runner.max_iters)
 
         def drop_gradients(optimizer: Optimizer, *args) -> None:

@@ -4,12 +4,11 @@ from typing import Any, Optional
 
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from torch import nn
 
-from mmeffmae.compat import is_resuming, is_training_run
+from mmeffmae.compat import is_resuming, is_training_run, unwrap
 from mmeffmae.engine.decorrelation import (
     DecorrelationError,
     DecorrelationSettings,
@@ -83,7 +82,7 @@ class DecorrelationHook(Hook):
         if self.decorrelator is not None or not is_training_run(runner):
             return
         decorrelator = self.attach(
-            _unwrap(runner.model), runner.optim_wrapper, runner.seed)
+            unwrap(runner.model), runner.optim_wrapper, runner.seed)
         runner.logger.info(
             f'decorrelated layers: {", ".join(decorrelator.layers)}')
 
@@ -106,7 +105,7 @@ class DecorrelationHook(Hook):
         self.decorrelator.draw()
 
     def before_train_epoch(self, runner: Runner) -> None:
-        """All ranks compute the same; rounding shall not part them either."""
+        """Start all ranks alike; rounding shall not part them either."""
         assert self.decorrelator is not None
         self.decorrelator.synchronise()
 
@@ -152,7 +151,3 @@ def _refuse(runner: Runner) -> None:
                     f'{kind} {type(item).__name__} does not go with '
                     'DecorrelationHook, since it loads, shards or averages '
                     f'weights without their matrices R: {mend}')
-
-
-def _unwrap(model: nn.Module) -> nn.Module:
-    return model.module if is_model_wrapper(model) else model

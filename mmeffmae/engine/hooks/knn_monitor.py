@@ -5,12 +5,12 @@ from typing import Optional
 
 from mmengine.dist import barrier, is_main_process
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.registry import DATASETS
 from mmengine.runner import Runner
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from mmeffmae.compat import unwrap
 from mmeffmae.evaluation.features import extract_features, labelled_dataloader
 from mmeffmae.evaluation.knn import knn_accuracy
 from mmeffmae.evaluation.rng import isolated_rng
@@ -110,9 +110,7 @@ class KNNMonitorHook(Hook):
     @staticmethod
     def _features(runner: Runner,
                   loader: DataLoader) -> tuple[Tensor, Tensor]:
-        model = runner.model
-        if is_model_wrapper(model):
-            model = model.module
+        model = unwrap(runner.model)
         device = next(model.backbone.parameters()).device
         features, labels = extract_features(model.backbone, loader, device,
                                             model.data_preprocessor)

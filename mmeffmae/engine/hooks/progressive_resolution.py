@@ -4,11 +4,11 @@ from typing import Any, NamedTuple
 
 import torch
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor
 from torch.nn import functional as F
 
+from mmeffmae.compat import unwrap
 from mmeffmae.registry import HOOKS
 
 
@@ -69,8 +69,7 @@ class ProgressiveResolutionHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """See that model and masking take every size."""
-        model = runner.model.module if is_model_wrapper(
-            runner.model) else runner.model
+        model = unwrap(runner.model)
         if getattr(model.masking, 'from_samples', False):
             raise ValueError(
                 'the data pipeline draws the masks, for one grid alone '
@@ -105,11 +104,12 @@ def reduce_images(images: Tensor, size: int) -> Tensor:
     """Smaller images, without aliasing.
 
     Args:
-        images: ``(B, C, H, W)``, uint8.
+        images: ``(B, C, H, W)``, uint8, or floats of any range as
+            :class:`mmeffmae.datasets.transforms.LoadBands` gives them.
         size: Side in pixels.
 
     Returns:
-        Tensor: ``(B, C, size, size)``, uint8.
+        Tensor: ``(B, C, size, size)``, of the images' type.
 
     Raises:
         ValueError: The images are smaller.
@@ -120,4 +120,6 @@ def reduce_images(images: Tensor, size: int) -> Tensor:
             '(ProgressiveResolutionHook): lower the size of the phase')
     reduced = F.interpolate(
         images.float(), (size, size), mode='bicubic', antialias=True)
+    if images.is_floating_point():
+        return reduced.to(images.dtype)
     return reduced.round_().clamp_(0, 255).to(images.dtype)

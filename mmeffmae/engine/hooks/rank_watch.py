@@ -17,10 +17,16 @@ from torch.distributed import TCPStore
 
 from mmeffmae.registry import HOOKS
 
+from .nonfinite import NonFiniteGuardHook
+from .runtime_info import LazyRuntimeInfoHook
+
 #: Functions in which a rank waits for the others: DDP's reduction runs in the
-#: backward pass.
+#: backward pass. On GPUs it is queued there, and the host waits for it where it
+#: wants to know the losses.
 _WAITING = ('_engine_run_backward', 'all_reduce', 'all_gather', 'all_gather_object',
-            'broadcast', 'broadcast_object_list', 'barrier', 'reduce')
+            'broadcast', 'broadcast_object_list', 'barrier', 'reduce',
+            LazyRuntimeInfoHook.hand_over.__name__,
+            NonFiniteGuardHook._first_non_finite.__name__)
 #: The runner's functions for hooks and metrics.
 _SLOW = ('call_hook', 'evaluate')
 

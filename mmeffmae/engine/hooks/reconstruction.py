@@ -6,11 +6,11 @@ from typing import Optional
 import torch
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.registry import DATASETS
 from mmengine.runner import Runner
-from torch import Tensor, nn
+from torch import Tensor
 
+from mmeffmae.compat import unwrap
 from mmeffmae.evaluation.features import collate_images
 from mmeffmae.evaluation.rng import isolated_rng
 from mmeffmae.registry import HOOKS
@@ -67,7 +67,7 @@ class ReconstructionHook(Hook):
         Raises:
             TypeError: The model cannot reconstruct images.
         """
-        model = _unwrap(runner.model)
+        model = unwrap(runner.model)
         for method in ('draw_plan', 'reconstruct'):
             if not hasattr(model, method):
                 raise TypeError(
@@ -103,7 +103,7 @@ class ReconstructionHook(Hook):
 
     @master_only
     def _draw(self, runner: Runner) -> None:
-        model = _unwrap(runner.model)
+        model = unwrap(runner.model)
         batch = dict(inputs=self._inputs, data_samples=None)
         images = model.data_preprocessor(batch, False)['inputs']
         picture = render_reconstruction(model, images, self.seed,
@@ -114,7 +114,3 @@ class ReconstructionHook(Hook):
             Path(runner.work_dir) / 'vis' /
             f'reconstruction_iter_{step:08d}.png')
         runner.visualizer.add_image('reconstruction', picture, step=step)
-
-
-def _unwrap(model: nn.Module) -> nn.Module:
-    return model.module if is_model_wrapper(model) else model

@@ -1,9 +1,8 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
-from torch import nn
 
+from mmeffmae.compat import unwrap
 from mmeffmae.registry import HOOKS
 
 #: More of the initial weights than this at the end is warned about.
@@ -26,7 +25,7 @@ class TeacherHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Warn of a teacher that the schedule leaves near its start."""
-        model = _unwrap(runner.model)
+        model = unwrap(runner.model)
         if not hasattr(model, 'update_teacher') or not runner.max_iters:
             return
         share = model.teacher.initial_share(runner.max_iters)
@@ -39,10 +38,6 @@ class TeacherHook(Hook):
 
     def after_train_iter(self, runner: Runner, *args, **kwargs) -> None:
         """Update the teacher."""
-        model = _unwrap(runner.model)
+        model = unwrap(runner.model)
         if hasattr(model, 'update_teacher'):
             model.update_teacher(min(1., runner.iter / max(1, runner.max_iters)))
-
-
-def _unwrap(model: nn.Module) -> nn.Module:
-    return model.module if is_model_wrapper(model) else model

@@ -1,9 +1,9 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.registry import MODELS
 from mmengine.runner import Runner
 
+from mmeffmae.compat import unwrap
 from mmeffmae.registry import HOOKS
 
 
@@ -24,7 +24,5 @@ class TTAHook(Hook):
 
     def before_test(self, runner: Runner) -> None:
         """Wrap the model, whose weights are loaded by now."""
-        model = runner.model
-        if is_model_wrapper(model):
-            model = model.module
-        runner.model = MODELS.build(dict(self.tta_cfg, module=model))
+        runner.model = MODELS.build(
+            dict(self.tta_cfg, module=unwrap(runner.model)))

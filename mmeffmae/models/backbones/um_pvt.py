@@ -45,7 +45,7 @@ class UMPVT(UMPyramid):
             ``sr_ratios``, each of four stages.
         **kwargs: Of :class:`UMPyramid`: ``img_size``, ``patch_size``,
             ``in_channels``, ``drop_path_rate``, ``out_indices``,
-            ``out_type``, ``with_cp`` and ``init_cfg``.
+            ``out_type``, ``frozen_stages``, ``with_cp`` and ``init_cfg``.
 
     Example:
         >>> pvt = UMPVT('small', img_size=64, patch_size=8)
@@ -65,6 +65,7 @@ class UMPVT(UMPyramid):
         super().__init__(arch, **kwargs)
         rows, cols = self.token_resolution
         self.pos_embed = nn.Parameter(torch.zeros(1, rows * cols, self.widths[0]))
+        self._freeze()  # the table was not there before
 
     @property
     def token_resolution(self) -> tuple[int, int]:

@@ -15,6 +15,7 @@ from mmeffmae.checkpoint.um_mae_layout import encoder_from_official
 from mmeffmae.masking import MaskPlan
 
 from ..layers import (
+    INIT_CFG,
     UNIT,
     CompactLayout,
     assemble,
@@ -22,7 +23,6 @@ from ..layers import (
     gather_pixels,
     init_convolution,
 )
-from ..selfsup.masked_autoencoder import INIT_CFG
 
 OUT_TYPES = ('featmap', 'avg_featmap')
 
@@ -166,6 +166,7 @@ class UMPyramid(BaseModule):
         self.mask_token: Optional[nn.Parameter] = None
         self._register_load_state_dict_pre_hook(self._prepare_loaded)
         self.frozen_stages = frozen_stages
+        self._freeze()
 
     @classmethod
     def _settings(cls, arch: Union[str, dict]) -> dict:
@@ -250,13 +251,17 @@ class UMPyramid(BaseModule):
             return [self]
         return [self.patch_embed, *self.blocks[:sum(self.depths[:self.frozen_stages])]]
 
-    def train(self, mode: bool = True) -> 'UMPyramid':
-        """As torch's; frozen parts stay in eval mode."""
-        super().train(mode)
+    def _freeze(self) -> None:
+        # When it is built, since DDP and optimizers look before training.
         for module in self._frozen():
             module.requires_grad_(False)
             for part in module.modules():
                 part.training = False
+
+    def train(self, mode: bool = True) -> 'UMPyramid':
+        """As torch's; frozen parts stay in eval mode."""
+        super().train(mode)
+        self._freeze()
         return self
 
     def patch_grid(self, size: tuple[int, int]) -> tuple[int, int]:
@@ -422,4 +427,3 @@ class UMPyramid(BaseModule):
         state_dict = self.state_dict()
         state_dict.pop('mask_token', None)
         return state_dict
-

@@ -46,7 +46,7 @@ class UMSwin(UMPyramid):
             multiple of 16. Maps that are no larger are one window.
         **kwargs: Of :class:`UMPyramid`: ``img_size``, ``patch_size``,
             ``in_channels``, ``drop_path_rate``, ``out_indices``,
-            ``out_type``, ``with_cp`` and ``init_cfg``.
+            ``out_type``, ``frozen_stages``, ``with_cp`` and ``init_cfg``.
 
     Raises:
         ValueError: If the window does not hold whole patches.

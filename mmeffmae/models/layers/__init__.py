@@ -11,7 +11,7 @@ from .conv_ffn import ConvFFN
 from .conv_stems import ConvStem
 from .decorrelated import DecorrelatedConv2d, DecorrelatedLinear
 from .grids import check_heads, divide_image
-from .initialisation import init_convolution
+from .initialisation import INIT_CFG, init_convolution
 from .layout import TokenLayout
 from .positions import resize_bias_table, resize_positions, sincos_positions
 from .reduced_attention import ReducedAttention
@@ -33,7 +33,7 @@ from .window_attention import (
 
 __all__ = [
     'AttentionShell', 'CompactLayout', 'ConvFFN', 'ConvStem',
-    'DecorrelatedConv2d', 'DecorrelatedLinear', 'PatchifyStem',
+    'DecorrelatedConv2d', 'DecorrelatedLinear', 'INIT_CFG', 'PatchifyStem',
     'ReducedAttention', 'RelativePositionMLP', 'TokenDrop', 'TokenLayout',
     'UNIT', 'WindowAttention', 'WindowLayout', 'assemble', 'attention_groups',
     'check_heads', 'compact_windows', 'divide_image', 'drop_placement',

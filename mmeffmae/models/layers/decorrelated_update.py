@@ -100,7 +100,8 @@ def _guarded(
 ) -> tuple[Tensor, Tensor]:
     """Step sizes ``(L,)`` and whether the statistics are finite."""
     finite = norm.isfinite()
-    step = torch.as_tensor(eta, dtype=norm.dtype, device=norm.device)
+    # Filled on the device: copying a number there would wait for it.
+    step = torch.ones_like(norm) * eta
     if guard is not None:
         step = torch.minimum(step, guard / norm)
     return torch.where(finite, step, 0), finite

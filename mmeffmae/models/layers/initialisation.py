@@ -1,6 +1,12 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
-"""Initialisation that UM-MAE's encoders share."""
+"""Initialisation that several parts share."""
 from torch import nn
+
+#: MAE's initialisation of the layers; parts add their own on top.
+INIT_CFG = [
+    dict(type='Xavier', layer='Linear', distribution='uniform'),
+    dict(type='Constant', layer='LayerNorm', val=1., bias=0.),
+]
 
 
 def init_convolution(layer: nn.Module) -> None:

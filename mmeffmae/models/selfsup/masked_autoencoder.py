@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from mmeffmae.masking import MaskPlan
 from mmeffmae.registry import MODELS, TASK_UTILS
 
-#: MAE's initialisation of the layers; parts add their own on top.
-INIT_CFG = [
-    dict(type='Xavier', layer='Linear', distribution='uniform'),
-    dict(type='Constant', layer='LayerNorm', val=1., bias=0.),
-]
+from ..layers import INIT_CFG
+
+#: mmpretrain's preprocessor, and the same one that waits for no GPU.
+_STOCK_PREPROCESSOR = 'mmpretrain.SelfSupDataPreprocessor'
+_PREPROCESSOR = 'mmeffmae.SelfSupDataPreprocessor'
 
 
 class MaskedPretrainer(BaseSelfSupervisor):
@@ -27,8 +27,9 @@ class MaskedPretrainer(BaseSelfSupervisor):
         neck (dict): The decoder.
         head (dict): Target and loss.
         masking (dict): The masking strategy.
-        data_preprocessor (dict, optional): Defaults to mmpretrain's
-            ``SelfSupDataPreprocessor``.
+        data_preprocessor (dict, optional): Defaults to
+            :class:`mmeffmae.models.SelfSupDataPreprocessor`, which also takes
+            the place of mmpretrain's: it gives the same images.
         init_cfg (list[dict], optional): Defaults to MAE's initialisation.
     """
 
@@ -46,11 +47,10 @@ class MaskedPretrainer(BaseSelfSupervisor):
         head = {**self.head_sizes(encoder), **head}
         if not isinstance(data_preprocessor, nn.Module):
             # Prefixed, so that it builds under any default scope.
-            data_preprocessor = {
-                'type': 'mmpretrain.SelfSupDataPreprocessor',
-                **(data_preprocessor or {})
-            }
-            data_preprocessor = MODELS.build(data_preprocessor)
+            settings = {'type': _PREPROCESSOR, **(data_preprocessor or {})}
+            if settings['type'] == _STOCK_PREPROCESSOR:
+                settings['type'] = _PREPROCESSOR
+            data_preprocessor = MODELS.build(settings)
         super().__init__(
             backbone=encoder,
             neck=MODELS.build(neck),

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.dist import get_rank
 from mmengine.optim import OptimWrapper
 from mmengine.runner import load_checkpoint
 from torch import distributed, nn
@@ -203,6 +204,9 @@ def train_steps(model, inner, num_samples, batches):
     wrapper = OptimWrapper(torch.optim.SGD(inner.parameters(), lr=.1))
     decorrelator = Decorrelator(inner, wrapper, DecorrelationSettings(
         eta=.2, include=['*'], num_samples=num_samples))
+    with torch.no_grad():  # as if each rank had drawn its own weights
+        inner[0].weight.add_(get_rank())
+    decorrelator.synchronise()
     for batch in batches:
         wrapper.update_params(model(batch).square().mean())
     return decorrelator.state_dict()['layers']
@@ -244,6 +248,7 @@ def test_two_processes_learn_as_one_on_all_data(num_rows, tmp_path):
         ours, theirs = (state[name]['decorrelation'] for state in states)
         assert torch.equal(ours, theirs)
         assert torch.allclose(ours, expected['decorrelation'], atol=1e-5)
+        assert torch.equal(*(state[name]['weight'] for state in states))
         assert not torch.allclose(ours[0], torch.eye(len(ours[0])), atol=1e-2)
 
 

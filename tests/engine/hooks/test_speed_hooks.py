@@ -54,6 +54,12 @@ def test_reduced_images_look_like_the_large_ones():
         reduce_images(images, 65)
 
 
+@pytest.mark.parametrize('value', [-1000.5, .25, 4000.])
+def test_bands_of_any_range_keep_their_values(value):
+    small = reduce_images(torch.full((1, 4, 16, 16), value), 8)
+    torch.testing.assert_close(small, torch.full((1, 4, 8, 8), value))
+
+
 @pytest.mark.parametrize('phases', [[], [(.5, 16), (.5, 24)], [(0, 16)], [(1, 16)]])
 def test_phases_out_of_order_are_refused(phases):
     with pytest.raises(ValueError, match='let each end later'):
