@@ -23,7 +23,7 @@ class Machine:
         memory: Bytes that training may take.
         cores: Processor cores that this process may use.
         disk: Free bytes where the run will be written.
-        bf16: Whether the GPU computes in bfloat16.
+        bf16: Whether the GPU computes in bfloat16, not by emulation.
     """
     device: str
     name: str
@@ -54,7 +54,8 @@ def this_machine(work_dir: Path, memory_gib: Optional[float] = None) -> Machine:
     cores = len(os.sched_getaffinity(0))
     if device == 'cuda':
         memory = int(_GPU_SHARE * torch.cuda.mem_get_info()[0])
-        name, bf16 = torch.cuda.get_device_name(), torch.cuda.is_bf16_supported()
+        name = torch.cuda.get_device_name()
+        bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
         memory = int(_CPU_SHARE * _available_memory())
         name, bf16 = f'{torch.get_num_threads()} of {cores} processor cores', False

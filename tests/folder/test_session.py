@@ -14,6 +14,7 @@ from mmengine.registry import DATASETS
 
 from mmeffmae.checkpoint import load_checkpoint_safely, load_with_report
 from mmeffmae.checkpoint.layouts import from_own_names
+from mmeffmae.folder import measure as measure_module
 from mmeffmae.folder import plan as plan_module
 from mmeffmae.folder.machine import Machine
 from mmeffmae.folder.measure import Speed
@@ -228,3 +229,18 @@ def test_tool_says_what_is_wrong_and_writes_nothing(photographs, tmp_path):
     with pytest.raises(SystemExit, match='does not exist'):
         TOOL['main'](command)
     assert not work_dir.exists()
+
+
+def test_memory_is_measured_with_the_moments(monkeypatch):
+    """An optimizer makes them in its first step, after that step's peak."""
+
+    class Measured(Exception):
+        pass
+
+    def build_arm(*args, warmup, **kwargs):
+        assert warmup >= 2
+        raise Measured
+
+    monkeypatch.setattr(measure_module, 'build_arm', build_arm)
+    with pytest.raises(Measured):
+        measure_module.measure(None, 1, replace(GPU, device='cpu'))

@@ -29,7 +29,9 @@ class BFloat16OptimWrapper(OptimWrapper):
     def __init__(self, enabled: Optional[bool] = None, **kwargs) -> None:
         super().__init__(**kwargs)
         if enabled is None:
-            enabled = is_cuda_available() and torch.cuda.is_bf16_supported()
+            # Older GPUs emulate it, and are slower with it than without.
+            enabled = is_cuda_available() and torch.cuda.is_bf16_supported(
+                including_emulation=False)
         self.enabled = enabled
 
     @contextmanager
