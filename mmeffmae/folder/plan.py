@@ -282,16 +282,16 @@ class _Planner:
         reason = 'the largest of the usual sizes that the images have'
         asked = self.request.img_size
         if not asked and not self.request.epochs and self.seconds is not None:
-            rate = speed.rate(1, self.machine)
-            passes = self.seconds * (1 - _SLACK) * rate / self.num_images
             sizes = self._sizes(recipe)
-            # Tokens, and with them the time, grow with the square of the side.
-            fitting = [size for size in sizes if
-                       passes * (recipe.img_size / size)**2 >= _WANTED_EPOCHS]
-            size = fitting[0] if fitting else sizes[-1]
+            passes = [self._passes(recipe, speed, size) for size in sizes]
+            enough = [size for size, count in zip(sizes, passes)
+                      if count >= _WANTED_EPOCHS]
+            # Where even the smallest is too slow, a larger one that loading holds
+            # up as much costs nothing.
+            size = enough[0] if enough else sizes[passes.index(max(passes))]
             if size < recipe.img_size:
                 reason = (f'at {recipe.img_size} px the time is enough for about '
-                          f'{passes:.1f} passes over the images, fewer than '
+                          f'{passes[0]:.1f} passes over the images, fewer than '
                           f'{_WANTED_EPOCHS}')
                 recipe, speed = self._fit(replace(
                     recipe, img_size=size, batch=recipe.effective_batch,
@@ -308,14 +308,26 @@ class _Planner:
             f'a step takes {speed.memory / 2**30:.2f} GiB')
         return recipe, speed
 
-    def _workers(self, speed: Speed) -> int:
+    def _passes(self, recipe: Recipe, speed: Speed, size: int) -> float:
+        """Passes over the images that the time is enough for at another size."""
+        assert self.seconds is not None
+        # Tokens, and with them the steps, grow with the square of the side; what
+        # loading takes is mostly the reading of the whole photograph.
+        scaled = replace(
+            speed, step_seconds=speed.step_seconds * (size / recipe.img_size)**2)
+        rate = scaled.rate(self._num_workers(scaled), self.machine)
+        return self.seconds * (1 - _SLACK) * rate / self.num_images
+
+    def _num_workers(self, speed: Speed) -> int:
         if self.request.workers is not None:
-            workers = self.request.workers
-        elif self.machine.on_gpu:
+            return self.request.workers
+        if self.machine.on_gpu:
             wanted = math.ceil(1.2 * speed.steps_rate * speed.load_seconds)
-            workers = max(1, min(wanted, self.machine.cores, 16))
-        else:
-            workers = 1 if self.machine.cores > 1 else 0
+            return max(1, min(wanted, self.machine.cores, 16))
+        return 1 if self.machine.cores > 1 else 0
+
+    def _workers(self, speed: Speed) -> int:
+        workers = self._num_workers(speed)
         self._note(
             'loading', f'{workers} process{"es" * (workers != 1)}', '',
             self.request.workers,

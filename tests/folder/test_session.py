@@ -16,6 +16,7 @@ from mmeffmae.checkpoint import load_checkpoint_safely, load_with_report
 from mmeffmae.checkpoint.layouts import from_own_names
 from mmeffmae.folder import measure as measure_module
 from mmeffmae.folder import plan as plan_module
+from mmeffmae.folder.header import Header
 from mmeffmae.folder.machine import Machine
 from mmeffmae.folder.measure import Speed
 from mmeffmae.folder.plan import Request, make_plan
@@ -139,19 +140,21 @@ def planned(photographs, tmp_path, monkeypatch):
     images.write_text('\n'.join(survey.names))
     steps = []
 
-    def plan(num_images=5000, machine=GPU, elapsed=0, image_bytes=2**25, **asked):
+    def plan(num_images=5000, machine=GPU, elapsed=0, image_bytes=2**25,
+             rate=100, load_seconds=1e-3, **asked):
         def measure(config, batch, machine):
             steps.append((config.model.backbone.arch, batch))
             width = 'tsblh'.index(config.model.backbone.arch)
             memory = width * 2**29 + batch * image_bytes
             size = config.model.backbone.img_size
-            return Speed(batch, batch / 100 * (size / 224)**2, memory, 10**7, 1e-3)
+            return Speed(batch, batch / rate * (size / 224)**2, memory, 10**7,
+                         load_seconds)
 
         monkeypatch.setattr(plan_module, 'measure', measure)
         return make_plan(
             Request(**asked), survey, images, num_images, machine, elapsed)
 
-    plan.steps = steps
+    plan.steps, plan.survey = steps, survey
     return plan
 
 
@@ -177,6 +180,15 @@ def test_little_time_costs_resolution(planned):
     assert plan.recipe.img_size == 64  # the largest that the images have is 64
     survey_sides = planned(minutes=20, patch_size=8, img_size=128)
     assert survey_sides.recipe.img_size == 128
+
+
+def test_fewer_pixels_only_where_they_save_time(planned):
+    planned.survey.headers = [Header(4000, 3000, 3)] * 40
+    # Eight cores load 160 images/s, however small the crops are.
+    loading = dict(rate=1000, load_seconds=0.05)
+    assert planned(minutes=30, **loading).recipe.img_size == 224  # 50 passes
+    assert planned(minutes=10, **loading).recipe.img_size == 224  # 16 at any size
+    assert planned(minutes=30, rate=50).recipe.img_size == 160  # 16, 31 at 160 px
 
 
 def test_little_memory_costs_steps_not_the_batch(planned):
