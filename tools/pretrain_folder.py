@@ -10,6 +10,7 @@ import argparse
 import sys
 from pathlib import Path
 
+import torch
 from mmengine.config import DictAction
 
 from mmeffmae.checkpoint import CheckpointError
@@ -85,8 +86,13 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     try:
         session_of(args).run(args.dry_run)
-    except (ConfigError, CheckpointError, FileNotFoundError) as error:
+    except (ConfigError, CheckpointError, FileNotFoundError,
+            FloatingPointError) as error:
         sys.exit(f'error: {error}')
+    except torch.cuda.OutOfMemoryError as error:
+        sys.exit(f'error: {error}\nThe GPU had more memory when the run was planned. '
+                 'The same command goes on when it is free again; with less memory, '
+                 'plan anew: another --work-dir, and --memory GIB')
 
 
 if __name__ == '__main__':

@@ -36,14 +36,16 @@ TINY = dict(
         'model.neck.decoder_depth': 1, 'model.neck.decoder_num_heads': 2})
 
 
-def test_a_folder_becomes_a_backbone_and_a_report(photographs, tmp_path, capsys):
+def test_a_folder_becomes_a_backbone_and_a_report(
+        photographs, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     (photographs / 'broken.jpg').write_bytes(b'')
     # A separator of lines to Python's splitlines, but not of a list of files.
     odd = 'grüße\u2028 📷.jpg'
     (photographs / '07.jpg').rename(photographs / odd)
     work_dir = tmp_path / 'run'
     request = Request(epochs=2, minutes=30, **TINY)
-    session = Session(photographs, work_dir, request)
+    session = Session(photographs, Path('run'), request)
     session.run()
     out = capsys.readouterr().out
     assert 'skipped: broken.jpg: empty file' in out
@@ -68,7 +70,13 @@ def test_a_folder_becomes_a_backbone_and_a_report(photographs, tmp_path, capsys)
     rates = [line['lr'] for line in lines if 'lr' in line]
     assert max(rates) == pytest.approx(config.optim_wrapper.optimizer.lr, rel=.2)
 
-    # The same again: no new plan, training goes on from the last checkpoint.
+    record = (work_dir / 'plan.json').read_text()
+    Session(photographs, work_dir, request).run(dry_run=True)
+    assert (work_dir / 'plan.json').read_text() == record
+
+    # The same again, from another place: no new plan, training goes on from the
+    # last checkpoint.
+    monkeypatch.chdir(photographs)
     (work_dir / 'epoch_2.pth').rename(tmp_path / 'first.pth')
     (work_dir / 'backbone.pth').unlink()
     (work_dir / 'last_checkpoint').write_text(str(work_dir / 'epoch_1.pth'))
@@ -241,6 +249,19 @@ def test_tool_says_what_is_wrong_and_writes_nothing(photographs, tmp_path):
     with pytest.raises(SystemExit, match='does not exist'):
         TOOL['main'](command)
     assert not work_dir.exists()
+
+
+@pytest.mark.parametrize('error', [
+    FloatingPointError('the loss is not finite'),
+    torch.cuda.OutOfMemoryError('CUDA out of memory')])
+def test_tool_ends_in_a_line_where_training_ends(error, monkeypatch):
+
+    def run(self, dry_run):
+        raise error
+
+    monkeypatch.setattr(Session, 'run', run)
+    with pytest.raises(SystemExit, match=f'error: {error}'):
+        TOOL['main'](['photographs'])
 
 
 def test_memory_is_measured_with_the_moments(monkeypatch):
