@@ -1,16 +1,20 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
 """From a folder to a backbone, and what is said before anything runs."""
 import json
+import re
 import runpy
+import shlex
 import shutil
 from dataclasses import replace
+from html import unescape
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.registry import DATASETS
+from mmengine.registry import DATASETS, MODELS
 
 from mmeffmae.checkpoint import load_checkpoint_safely, load_with_report
 from mmeffmae.checkpoint.layouts import from_own_names
@@ -21,6 +25,7 @@ from mmeffmae.folder.machine import Machine
 from mmeffmae.folder.measure import Speed
 from mmeffmae.folder.plan import Request, make_plan
 from mmeffmae.folder.recipe import PlanError
+from mmeffmae.folder.report import _next
 from mmeffmae.folder.session import Session
 from mmeffmae.folder.survey import survey_folder
 from mmeffmae.models import MaskedViT
@@ -152,7 +157,7 @@ def planned(photographs, tmp_path, monkeypatch):
              rate=100, load_seconds=1e-3, **asked):
         def measure(config, batch, machine):
             steps.append((config.model.backbone.arch, batch))
-            width = 'tsblh'.index(config.model.backbone.arch)
+            width = 'tsblh'.index(config.model.backbone.arch[0])
             memory = width * 2**29 + batch * image_bytes
             size = config.model.backbone.img_size
             return Speed(batch, batch / rate * (size / 224)**2, memory, 10**7,
@@ -236,6 +241,45 @@ def test_initial_weights_say_their_encoder(planned, tmp_path):
         assert (plan.recipe.encoder, plan.recipe.patch_size) == (name, 14)
         assert plan.recipe.img_size % 28 == 0
         assert plan.config.model.backbone.init_cfg.checkpoint.endswith('a.pth')
+
+
+@pytest.mark.parametrize('method, encoder, trained_from', [
+    ('mae', 'vit-small', True), ('um-mae', 'swin-tiny', True),
+    ('clmae', 'vit-small', False)])
+def test_next_steps_fit_the_run(planned, tmp_path, method, encoder, trained_from):
+    planned.survey.headers = [Header(500, 400, 3)] * 40
+    config = planned(method=method, patch_size=16).config
+    work_dir = tmp_path / 'of mine'
+    run = SimpleNamespace(
+        config=config, work_dir=work_dir, checkpoint=work_dir / 'epoch_1.pth',
+        backbone=work_dir / 'backbone.pth' if trained_from else None)
+    record = dict(method=method, encoder=encoder, folder=str(tmp_path / 'my photos'),
+                  asked=dict(init=None))
+    page = unescape('\n'.join(_next(run, record))).replace('\\\n', '')
+    commands = [shlex.split(text) for text in re.findall(
+        '<pre>(python .*?)</pre>', page, re.DOTALL)]
+    longer, = (words for words in commands if 'pretrain_folder' in words[1])
+    again = TOOL['parse_args'](longer[2:longer.index('--minutes')])
+    assert (again.method, again.encoder) == (method, encoder)
+    assert again.folder == tmp_path / 'my photos'
+    assert again.init == (str(run.backbone) if trained_from else None)
+    if method == 'um-mae':
+        assert "type='mmeffmae.UMSwin'" in page and 'mmeffmae installed' in page
+    # The detector's neck takes what its backbone gives.
+    detector = [words[2:] for words in commands if 'mask_rcnn' in words[2]]
+    if not trained_from:
+        assert not detector
+        return
+    file, init, weights, _, *options = detector[0]
+    assert (init, weights) == ('--init', str(run.backbone))
+    cfg = Config.fromfile(Path(__file__).parents[2] / file)
+    cfg.merge_from_dict(
+        TOOL['parse_args'](['.', '--cfg-options', *options]).cfg_options)
+    assert cfg.model.backbone.img_size == config.model.backbone.img_size
+    if method == 'mae':
+        with torch.device('meta'):
+            encoder = MODELS.build(dict(cfg.model.backbone, init_cfg=None))
+        assert encoder.embed_dims == cfg.model.neck.in_channels == 384
 
 
 def test_tool_says_what_is_wrong_and_writes_nothing(photographs, tmp_path):
