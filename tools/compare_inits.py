@@ -123,6 +123,9 @@ def main(argv: list[str] | None = None) -> None:
         compare(args)
     except subprocess.CalledProcessError as error:
         sys.exit(f'error: training failed ({error.returncode}): its log is above')
+    except torch.cuda.OutOfMemoryError as error:
+        sys.exit(f'error: {error}\nSmaller steps of all runs: '
+                 '--finetune batch_size=64 lr=1e-3')
     except (CheckpointError, FileNotFoundError, TypeError, ValueError) as error:
         sys.exit(f'error: {error}')
 

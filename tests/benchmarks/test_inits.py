@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mmeffmae.benchmarks import dense
+from mmeffmae.benchmarks import dense, inits
 from mmeffmae.benchmarks.dense import DenseRun
 from mmeffmae.benchmarks.inits import Comparison
 from mmeffmae.benchmarks.label_share import write_share
@@ -135,3 +135,22 @@ def test_classifiers_from_a_public_file(image_folder, tmp_path, capsys):
     times = {path: path.stat().st_mtime_ns for path in out.glob('*.json')}
     TOOL['main'](command)
     assert times == {path: path.stat().st_mtime_ns for path in out.glob('*.json')}
+
+
+def test_loading_does_not_keep_a_gpu_waiting(image_folder, tmp_path, monkeypatch):
+    """Several processes; on a CPU none, which would take the cores of training."""
+    (tmp_path / 'pretrain.py').write_text(CONFIG)
+    asked = []
+
+    def probe_task(*args, num_workers, **kwargs):
+        asked.append(num_workers)
+        raise torch.cuda.OutOfMemoryError('CUDA out of memory')
+
+    monkeypatch.setattr(inits, 'build_model', lambda *args: None)
+    monkeypatch.setattr(inits, 'probe_task', probe_task)
+    command = [str(tmp_path / 'pretrain.py'), '--labelled', str(image_folder),
+               str(image_folder), '--out', str(tmp_path), '--device']
+    for device in ('cpu', 'cuda'):
+        with pytest.raises(SystemExit, match=r'(?s)CUDA out.*--finetune batch_size=64'):
+            TOOL['main']([*command, device])
+    assert asked[0] == 0 and 1 <= asked[1] <= 16
