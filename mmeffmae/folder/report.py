@@ -31,7 +31,7 @@ from mmeffmae.visualization.report import (
 from .recipe import SIZES
 
 #: Images among which neighbours are looked for, with and without a GPU.
-_EMBEDDED = dict(cuda=2000, cpu=256)
+_EMBEDDED = dict(cuda=1000, cpu=256)
 _QUERIES, _NEIGHBOURS, _TILE, _LISTED = 6, 5, 112, 40
 _PLAIN = 'mask-rcnn_vit-base-p16_1xb4-accum4-amp-lsj640-1x_coco'
 #: Config in configs/mask_rcnn of each encoder, and the width that it needs there.
