@@ -32,6 +32,8 @@ _SHORT_RUN = 2000
 #: Iterations below which PCAE's teacher has to follow faster.
 _SHORT_TEACHER = 10_000
 _CHECKPOINT_SECONDS = 600
+#: Batches that a loading process holds ready, as torch has it.
+_PREFETCHED = 2
 
 
 @dataclass(frozen=True)
@@ -144,7 +146,7 @@ class _Planner:
         recipe = self._model()
         recipe, speed = self._fit(self._batch(self._resolution(recipe)))
         recipe, speed = self._lower_resolution(recipe, speed)
-        workers = self._workers(speed)
+        workers = self._workers(recipe, speed)
         rate = speed.rate(workers, self.machine)
         epochs = self._epochs(recipe, speed, rate)
         self._check_disk(speed)
@@ -326,7 +328,7 @@ class _Planner:
             return max(1, min(wanted, self.machine.cores, 16))
         return 1 if self.machine.cores > 1 else 0
 
-    def _workers(self, speed: Speed) -> int:
+    def _workers(self, recipe: Recipe, speed: Speed) -> int:
         workers = self._num_workers(speed)
         self._note(
             'loading', f'{workers} process{"es" * (workers != 1)}', '',
@@ -339,6 +341,15 @@ class _Planner:
                 f'loading holds the GPU up ({rate:.0f} of {speed.steps_rate:.0f} '
                 'images/s): scale the photographs once to a shorter side of about '
                 '512 px')
+        values = recipe.batch * self.survey.channels * recipe.img_size**2
+        needed = _PREFETCHED * workers * values * (
+            1 if self.survey.photographs else 4)
+        if self.machine.shared is not None and needed > self.machine.shared:
+            self.warnings.append(
+                f'/dev/shm has {self.machine.shared / 2**20:.0f} MiB free, and {workers} '
+                f'processes hand over images through {needed / 2**20:.0f} MiB: they may '
+                'die of bus errors. Start the container with --shm-size=8g, or pass '
+                '--workers 0')
         return workers
 
     def _epochs(self, recipe: Recipe, speed: Speed, rate: float) -> int:

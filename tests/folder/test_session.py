@@ -195,6 +195,14 @@ def test_little_time_costs_resolution(planned):
     assert survey_sides.recipe.img_size == 128
 
 
+@pytest.mark.parametrize('shared, warned', [(64 * 2**20, 1), (2**34, 0), (None, 0)])
+def test_too_little_shared_memory_is_said(planned, shared, warned):
+    plan = planned(machine=replace(GPU, shared=shared), patch_size=16, img_size=224,
+                   rate=1000, load_seconds=0.05)
+    # Eight processes, two batches each of 256 crops.
+    assert sum('through 588 MiB' in text for text in plan.warnings) == warned
+
+
 def test_fewer_pixels_only_where_they_save_time(planned):
     planned.survey.headers = [Header(4000, 3000, 3)] * 40
     # Eight cores load 160 images/s, however small the crops are.
