@@ -54,6 +54,28 @@ def test_a_share_of_boxes_keeps_them_with_their_images(tmp_path):
         assert annotation['bbox'][0] // 2 == image
 
 
+def test_a_share_is_taken_of_the_labels_that_options_name(tmp_path, monkeypatch):
+    for name, images in (('configs', 3), ('mine', 20)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / 'a.json').write_text(json.dumps(dict(
+            images=[dict(id=i) for i in range(images)], annotations=[])))
+    (tmp_path / 'det.py').write_text(
+        'model = dict(backbone=dict(init_cfg=None))\n'
+        f'train_dataloader = dict(dataset=dict(data_root="{tmp_path}/configs", '
+        'ann_file="a.json"))')
+    run = DenseRun(tmp_path / 'det.py', None, 0, (
+        f'train_dataloader.dataset.data_root={tmp_path}/mine', ), share=.1)
+
+    def trained(command, check):
+        content = json.loads(Path(command[-1].partition('=')[2]).read_text())
+        assert len(content['images']) == 20
+        raise FileNotFoundError('the end of this test')
+
+    monkeypatch.setattr(dense.subprocess, 'run', trained)
+    with pytest.raises(FileNotFoundError, match='end of this test'):
+        run.measure(tmp_path / 'out', tmp_path / 'work')
+
+
 def test_share_and_start_name_a_dense_run(tmp_path):
     config = tmp_path / 'seg.py'
     config.write_text(
