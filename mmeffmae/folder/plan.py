@@ -341,16 +341,19 @@ class _Planner:
                 f'loading holds the GPU up ({rate:.0f} of {speed.steps_rate:.0f} '
                 'images/s): scale the photographs once to a shorter side of about '
                 '512 px')
-        values = recipe.batch * self.survey.channels * recipe.img_size**2
-        needed = _PREFETCHED * workers * values * (
-            1 if self.survey.photographs else 4)
-        if self.machine.shared is not None and needed > self.machine.shared:
-            self.warnings.append(
-                f'/dev/shm has {self.machine.shared / 2**20:.0f} MiB free, and {workers} '
-                f'processes hand over images through {needed / 2**20:.0f} MiB: they may '
-                'die of bus errors. Start the container with --shm-size=8g, or pass '
-                '--workers 0')
+        self._check_shared(recipe, workers)
         return workers
+
+    def _check_shared(self, recipe: Recipe, workers: int) -> None:
+        batch = recipe.batch * self.survey.channels * recipe.img_size**2
+        batch *= 1 if self.survey.photographs else 4  # bytes a value
+        needed, free = _PREFETCHED * workers * batch, self.machine.shared
+        if free is not None and needed > free:
+            self.warnings.append(
+                f'/dev/shm has {free / 2**20:.0f} MiB free, and {workers} processes '
+                f'hand over images through {needed / 2**20:.0f} MiB: they may die of '
+                'bus errors. Start the container with --shm-size=8g, or pass '
+                '--workers 0')
 
     def _epochs(self, recipe: Recipe, speed: Speed, rate: float) -> int:
         one = self.num_images / rate / (1 - _SLACK)

@@ -165,11 +165,11 @@ def _detector(run: Run, encoder: str) -> Iterable[str]:
     if scale := backbone.get('layer_scale_init_value'):
         options.append(f'model.backbone.layer_scale_init_value={scale}')
     yield ('<p>A detector from it; what it takes of memory, and how it reads your own '
-           'labels, is said in <code>configs/mask_rcnn/README.md</code>:</p>' + _command(
-               f'python tools/train.py configs/mask_rcnn/{name}.py',
-               # Not as an option, which would lose the blanks of a path.
-               f'--init {_quoted(run.backbone)}',
-               f'--cfg-options {" ".join(options)}'))
+           'labels, is said in <code>configs/mask_rcnn/README.md</code>:</p>')
+    yield _command(
+        f'python tools/train.py configs/mask_rcnn/{name}.py',
+        # Not as an option, which would lose the blanks of a path.
+        f'--init {_quoted(run.backbone)}', f'--cfg-options {" ".join(options)}')
 
 
 def _quoted(word: object) -> str:
