@@ -65,7 +65,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='change settings of the config, as for tools/train.py')
     parser.add_argument(
         '--dry-run', action='store_true', help='print the plan and stop')
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    for name in ('minutes', 'epochs', 'batch_size', 'img_size', 'patch_size', 'lr',
+                 'memory', 'channels'):
+        value = getattr(args, name)
+        if value is not None and value <= 0:
+            parser.error(f'--{name.replace("_", "-")} {value}: use more than 0')
+    return args
 
 
 def session_of(args: argparse.Namespace) -> Session:

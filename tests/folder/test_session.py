@@ -303,6 +303,13 @@ def test_tool_says_what_is_wrong_and_writes_nothing(photographs, tmp_path):
     assert not work_dir.exists()
 
 
+def test_tool_takes_no_zero_for_the_default(capsys):
+    for option in ('--epochs', '--minutes', '--batch-size'):
+        with pytest.raises(SystemExit):
+            TOOL['parse_args'](['photographs', option, '0'])
+        assert f'{option} 0' in capsys.readouterr().err
+
+
 @pytest.mark.parametrize('error', [
     FloatingPointError('the loss is not finite'),
     torch.cuda.OutOfMemoryError('CUDA out of memory')])
