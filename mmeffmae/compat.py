@@ -7,6 +7,8 @@ changes one says so there.
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+from mmengine.device import is_cuda_available
 from mmengine.optim import OptimWrapper
 from mmengine.runner import BaseLoop, Runner
 from mmengine.runner.checkpoint import (
@@ -97,3 +99,13 @@ def model_zoo_url(address: str) -> str:
 def multiply_accumulation(wrapper: OptimWrapper, factor: int) -> None:
     """Let an optimizer wrapper accumulate ``factor`` times as many steps."""
     wrapper._accumulative_counts *= factor
+
+
+def has_bfloat16() -> bool:
+    """Whether the GPU computes in bfloat16, rather than emulating it.
+
+    Older ones (V100, T4) emulate it and are slower than in fp32; torch counts
+    them as supporting it unless it is asked not to.
+    """
+    return is_cuda_available() and torch.cuda.is_bf16_supported(
+        including_emulation=False)

@@ -84,8 +84,9 @@ def device_lines() -> Iterator[str]:
         return
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)
-        native = torch.cuda.is_bf16_supported(including_emulation=False)
-        kinds = ['float16', *(['bfloat16'] if native else [])]
+        # Older GPUs emulate bfloat16, slower than they compute in float32.
+        bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+        kinds = ['float16', *(['bfloat16'] if bf16 else [])]
         yield (f'device: {properties.name}, {properties.total_memory / _GIB:.0f} GiB, '
                f'compute capability {properties.major}.{properties.minor}, mixed '
                f'precision in {" and ".join(kinds)}')
@@ -153,8 +154,8 @@ def step_lines(seconds: float = 2.) -> Iterator[str]:
     kinds: list[torch.dtype | None] = [None]
     if device == 'cuda':
         kinds += [torch.float16]
-        native = torch.cuda.is_bf16_supported(including_emulation=False)
-        kinds += [torch.bfloat16] if native else []
+        bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+        kinds += [torch.bfloat16] if bf16 else []
     for kind in kinds:
         name = 'float32' if kind is None else str(kind).removeprefix('torch.')
         try:

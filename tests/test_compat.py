@@ -7,7 +7,13 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
-from mmeffmae.compat import is_training_run, run_load_hooks, swaps_channels
+from mmeffmae.compat import (
+    has_bfloat16,
+    is_training_run,
+    run_load_hooks,
+    swaps_channels,
+)
+from mmeffmae.engine.optimizers import BFloat16OptimWrapper
 
 
 def test_load_hooks_of_all_parts_run_on_a_copy():
@@ -75,3 +81,17 @@ def test_preprocessors_tell_their_channel_order(swaps):
             mmdet.DetDataPreprocessor(bgr_to_rgb=swaps, **statistics)):
         assert swaps_channels(preprocessor) is swaps
     assert swaps_channels(nn.Identity()) is None
+
+
+@pytest.mark.parametrize('capability, computes', [(7, False), (8, True), (9, True)])
+def test_bfloat16_is_not_emulated(capability, computes, monkeypatch):
+    """A V100 (7.0) and a T4 (7.5) can hold bfloat16 and compute it slowly."""
+    gpu = type('', (), dict(major=capability))
+    for name, value in dict(
+            is_available=lambda: True, current_device=lambda: 0,
+            get_device_properties=lambda device: gpu,
+            _check_bf16_tensor_supported=lambda device: True).items():
+        monkeypatch.setattr(torch.cuda, name, value)
+    assert has_bfloat16() == computes
+    optimizer = torch.optim.SGD(nn.Linear(1, 1).parameters(), lr=.1)
+    assert BFloat16OptimWrapper(optimizer=optimizer).enabled == computes

@@ -9,6 +9,8 @@ from typing import Optional
 import torch
 from mmengine.device import get_device
 
+from mmeffmae.compat import has_bfloat16
+
 #: Share of the free memory that a plan uses: fragments, and what else grows.
 _GPU_SHARE, _CPU_SHARE = 0.9, 0.7
 
@@ -23,7 +25,7 @@ class Machine:
         memory: Bytes that training may take.
         cores: Processor cores that this process may use.
         disk: Free bytes where the run will be written.
-        bf16: Whether the GPU computes in bfloat16, not by emulation.
+        bf16: Whether the GPU computes in bfloat16.
         shared: Bytes through which processes hand over images, if there is a limit.
     """
     device: str
@@ -56,8 +58,7 @@ def this_machine(work_dir: Path, memory_gib: Optional[float] = None) -> Machine:
     cores = len(os.sched_getaffinity(0))
     if device == 'cuda':
         memory = int(_GPU_SHARE * torch.cuda.mem_get_info()[0])
-        name = torch.cuda.get_device_name()
-        bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+        name, bf16 = torch.cuda.get_device_name(), has_bfloat16()
     else:
         memory = int(_CPU_SHARE * _available_memory())
         name, bf16 = f'{torch.get_num_threads()} of {cores} processor cores', False

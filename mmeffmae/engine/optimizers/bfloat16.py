@@ -4,11 +4,11 @@ from contextlib import contextmanager
 from typing import Optional
 
 import torch
-from mmengine.device import is_cuda_available
 from mmengine.optim import OptimWrapper
 from mmengine.runner import autocast
 from torch import nn
 
+from mmeffmae.compat import has_bfloat16
 from mmeffmae.registry import OPTIM_WRAPPERS
 
 
@@ -29,9 +29,7 @@ class BFloat16OptimWrapper(OptimWrapper):
     def __init__(self, enabled: Optional[bool] = None, **kwargs) -> None:
         super().__init__(**kwargs)
         if enabled is None:
-            # Older GPUs emulate it, and are slower with it than without.
-            enabled = is_cuda_available() and torch.cuda.is_bf16_supported(
-                including_emulation=False)
+            enabled = has_bfloat16()
         self.enabled = enabled
 
     @contextmanager
