@@ -86,6 +86,9 @@ def compare(args: argparse.Namespace) -> None:
     backbones = stock_files(files, args.work_dir / 'backbones')
     scale = args.scale or ('c' if args.device == 'cpu' else 'g')
     schedule = dataclasses.replace(SCHEDULES[scale], **(args.finetune or {}))
+    runs = len(args.seeds) * len(args.configs) * len(args.shares) * len(backbones)
+    print(f'{runs} runs; a classifier takes {schedule.steps:,} steps of '
+          f'{schedule.batch_size} images in each: --finetune views=N for fewer')
     shards = []
     for seed, config, share in product(args.seeds, args.configs, args.shares):
         for run in runs_of(

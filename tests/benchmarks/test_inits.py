@@ -153,7 +153,9 @@ def test_classifiers_from_a_public_file(image_folder, tmp_path, capsys):
     table = (out / 'table.md').read_text()
     assert '| start | 50 % of the labels | 100 % of the labels |' in table
     assert 'no weights of our own' in table and (out / 'plot.png').is_file()
-    assert 'licence unknown' in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert 'licence unknown' in said
+    assert '4 runs; a classifier takes 4 steps of 6 images' in said
     times = {path: path.stat().st_mtime_ns for path in out.glob('*.json')}
     TOOL['main'](command)
     assert times == {path: path.stat().st_mtime_ns for path in out.glob('*.json')}
