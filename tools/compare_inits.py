@@ -20,6 +20,7 @@ from pathlib import Path
 import torch
 from mmengine.config import DictAction
 
+from mmeffmae.benchmarks.dense import parsed_options
 from mmeffmae.benchmarks.inits import (
     init_tables,
     plot_inits,
@@ -75,13 +76,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def parsed(options: list[str]) -> dict:
-    """Options of a command line as a config merges them."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument('--options', nargs='*', action=DictAction, default={})
-    return parser.parse_args(['--options', *options]).options or {}
-
-
 def compare(args: argparse.Namespace) -> None:
     """Measure everything, and draw table and plot after each result."""
     files = {name: getattr(args, name) for name in ('public', 'scratch', 'continued')}
@@ -92,11 +86,14 @@ def compare(args: argparse.Namespace) -> None:
     backbones = stock_files(files, args.work_dir / 'backbones')
     scale = args.scale or ('c' if args.device == 'cpu' else 'g')
     schedule = dataclasses.replace(SCHEDULES[scale], **(args.finetune or {}))
+    runs = len(args.seeds) * len(args.configs) * len(args.shares) * len(backbones)
+    print(f'{runs} runs; a classifier takes {schedule.steps:,} steps of '
+          f'{schedule.batch_size} images in each: --finetune views=N for fewer')
     shards = []
     for seed, config, share in product(args.seeds, args.configs, args.shares):
         for run in runs_of(
                 config, backbones, share, seed, args.cfg_options,
-                parsed(args.cfg_options), schedule,
+                parsed_options(args.cfg_options), schedule,
                 args.labelled and tuple(args.labelled), args.device):
             shards.append(run.measure(args.out, args.work_dir))
             print(shards[-1], flush=True)
@@ -123,6 +120,9 @@ def main(argv: list[str] | None = None) -> None:
         compare(args)
     except subprocess.CalledProcessError as error:
         sys.exit(f'error: training failed ({error.returncode}): its log is above')
+    except torch.cuda.OutOfMemoryError as error:
+        sys.exit(f'error: {error}\nSmaller steps of all runs: '
+                 '--finetune batch_size=64 lr=1e-3')
     except (CheckpointError, FileNotFoundError, TypeError, ValueError) as error:
         sys.exit(f'error: {error}')
 

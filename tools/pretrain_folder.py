@@ -10,6 +10,7 @@ import argparse
 import sys
 from pathlib import Path
 
+import torch
 from mmengine.config import DictAction
 
 from mmeffmae.checkpoint import CheckpointError
@@ -64,7 +65,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='change settings of the config, as for tools/train.py')
     parser.add_argument(
         '--dry-run', action='store_true', help='print the plan and stop')
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    for name in ('minutes', 'epochs', 'batch_size', 'img_size', 'patch_size', 'lr',
+                 'memory', 'channels'):
+        value = getattr(args, name)
+        if value is not None and value <= 0:
+            parser.error(f'--{name.replace("_", "-")} {value}: use more than 0')
+    return args
 
 
 def session_of(args: argparse.Namespace) -> Session:
@@ -85,8 +92,13 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     try:
         session_of(args).run(args.dry_run)
-    except (ConfigError, CheckpointError, FileNotFoundError) as error:
+    except (ConfigError, CheckpointError, FileNotFoundError,
+            FloatingPointError) as error:
         sys.exit(f'error: {error}')
+    except torch.cuda.OutOfMemoryError as error:
+        sys.exit(f'error: {error}\nThe GPU had more memory when the run was planned. '
+                 'The same command goes on when it is free again; with less memory, '
+                 'plan anew: another --work-dir, and --memory GIB')
 
 
 if __name__ == '__main__':

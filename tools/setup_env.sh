@@ -125,13 +125,22 @@ import torch
 from torch.utils.cpp_extension import CUDA_HOME
 flavour = 'cpu'
 if torch.cuda.is_available() and CUDA_HOME:
-    nvcc = subprocess.run([f'{CUDA_HOME}/bin/nvcc', '--version'],
-                          capture_output=True, text=True)
-    if f'release {torch.version.cuda}' in nvcc.stdout:
+    try:  # a folder of libraries alone has no compiler
+        said = subprocess.run([f'{CUDA_HOME}/bin/nvcc', '--version'],
+                              capture_output=True, text=True).stdout
+    except OSError:
+        said = ''
+    if f'release {torch.version.cuda}' in said:
         major, minor = torch.cuda.get_device_capability()
         flavour = f'cuda{torch.version.cuda}-sm{major}{minor}'
 print(flavour)
 PY
+}
+
+# CUDA's version of torch, where there is a GPU.
+gpu_cuda() {
+    "$PYTHON" -c 'import torch
+if torch.cuda.is_available(): print(torch.version.cuda)' 2>/dev/null || true
 }
 
 ops_folder() {
@@ -235,6 +244,12 @@ elif [ "$(installed onedl-mmcv)" = "$(pinned onedl-mmcv)" ] && ops_work 2>/dev/n
 else
     flavour=$(ops_flavour)
     folder=$(ops_folder "$flavour")
+    cuda=$(gpu_cuda)
+    if [ "$flavour" = cpu ] && [ -n "$cuda" ]; then
+        echo "Note: there is a GPU, but no nvcc of CUDA $cuda: mmcv's operators are built without CUDA," \
+            "and detectors run on the CPU only. To change that, install the toolkit of CUDA $cuda, set CUDA_HOME," \
+            "remove .venv and run this script again. Pre-training needs none of it."
+    fi
     if compgen -G "$folder/*.whl" >/dev/null; then
         skip_step "mmcv's operators: built earlier ($folder)" 1
     else

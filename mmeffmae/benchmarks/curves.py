@@ -83,6 +83,12 @@ class ArmResult:
             return None
         return sum(joules) / steps
 
+    def peak_bytes(self) -> Optional[int]:
+        """The largest peak of the GPU's allocator in training; None on a CPU."""
+        costs = [of['cost'] for shards in self.branches.values() for of in shards]
+        return max((cost['peak_bytes'] for cost in costs if 'peak_bytes' in cost),
+                   default=None)
+
 
 def read_arms(shards: Shards) -> list[ArmResult]:
     """All arms that were timed, in the order of the arms file.

@@ -4,13 +4,15 @@
 Both train the same steps on the same images, crops and seeds; one shard for
 each config, initialisation and seed.
 """
+import argparse
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
-from mmengine.config import Config
+from mmengine.config import Config, DictAction
 
 from mmeffmae.config_hash import config_hash
 from mmeffmae.evaluation.downstream import DownstreamRun
@@ -20,6 +22,13 @@ from .label_share import write_share
 from .shards import write_shard
 
 TRAIN = Path(__file__).parents[2] / 'tools' / 'train.py'
+
+
+def parsed_options(options: Sequence[str]) -> dict[str, Any]:
+    """Options of a command line as a config merges them."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--options', nargs='*', action=DictAction, default={})
+    return parser.parse_args(['--options', *options]).options or {}
 
 
 @dataclass(frozen=True)
@@ -93,6 +102,8 @@ class DenseRun:
             return shard
         work_dir = work_dirs / name
         config = Config.fromfile(self.config)
+        # Options may name other data than the config.
+        config.merge_from_dict(parsed_options(self.options))
         # The list of labels is no part of the name, which says the share.
         command = self.command(work_dir) + write_share(
             config.train_dataloader, self.share, work_dirs)

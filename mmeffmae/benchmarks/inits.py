@@ -1,12 +1,14 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
 """What a backbone starts from: the same task from each, by labels and seeds."""
 import copy
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Optional
 
+import cv2
 from mmengine.config import Config
 from torch import nn
 
@@ -103,8 +105,11 @@ class ClassRun:
     def _finetune(
         self, config: Config, model: nn.Module
     ) -> tuple[dict[str, float], dict[str, Any]]:
+        if workers := loading_processes(self.device):
+            cv2.setNumThreads(0)  # its threads and forked workers do not go together
         task = probe_task(
-            config, model, 'final', self.device, self.schedule, seed=self.seed)
+            config, model, 'final', self.device, self.schedule, seed=self.seed,
+            num_workers=workers)
         classes = [getattr(data, 'CLASSES', None) for data in (task.bank, task.query)]
         if classes[0] != classes[1]:
             raise ValueError(
@@ -130,6 +135,14 @@ def labelled_images(config: Config, root: Path) -> dict[str, Any]:
             dict(type='mmpretrain.CenterCrop', crop_size=size),
             dict(type='mmpretrain.PackInputs'),
         ])
+
+
+def loading_processes(device: str) -> int:
+    """Processes that load for a GPU, which one alone would keep waiting.
+
+    They change no result: samples are keyed.
+    """
+    return 0 if device == 'cpu' else min(len(os.sched_getaffinity(0)), 16)
 
 
 def _data_name(config: Config) -> str:

@@ -9,7 +9,7 @@ from statistics import fmean
 from .plot import plot_study
 from .probe_tables import probe_tables
 from .shards import Shards, read_json
-from .speed_tables import cost_tables, data_tables, scaling_tables
+from .speed_tables import cost_tables, data_tables, machine_of, scaling_tables
 from .stability import stability_tables
 from .tables import markdown_table, measured, study_tables
 
@@ -111,12 +111,6 @@ def changed_options(of: dict) -> str:
         return ''
     rest = words[words.index('--cfg-options') + 1:]
     return ', '.join(takewhile(lambda word: not word.startswith('--'), rest))
-
-
-def machine_of(of: dict) -> str:
-    """The device that a shard was measured on."""
-    machine = of['machine']
-    return machine['gpus'][0] if 'cuda' in of['device'] else machine['cpu']
 
 
 def memory_kind(arm: dict) -> str:

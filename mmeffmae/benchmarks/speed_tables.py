@@ -8,7 +8,7 @@ from .tables import markdown_table
 
 
 def machine_of(shard: dict) -> str:
-    """The processor that a shard was measured on."""
+    """The device that a shard was measured on."""
     machine = shard['machine']
     return machine['gpus'][0] if 'cuda' in shard['device'] else machine['cpu']
 

@@ -8,12 +8,12 @@ from .curves import read_arms
 from .results import (
     changed_options,
     gate_line,
-    machine_of,
     memory_kind,
     quartiles,
     studies,
 )
 from .shards import Shards, read_json
+from .speed_tables import machine_of
 from .tables import (
     markdown_table,
     measured,

@@ -175,9 +175,10 @@ def _difference(values: list[float], reference: list[float]) -> str:
 
 def _step_table(arms: list[ArmResult]) -> str:
     rows = []
+    on_gpu = any(arm.peak_bytes() for arm in arms)
     for arm in arms:
         step = arm.timing['step_seconds']
-        joules = arm.joules_per_step()
+        joules, peak = arm.joules_per_step(), arm.peak_bytes()
         rows.append([
             arm.name,
             f'{1e3 * step["median"]:.1f} ({1e3 * step["q1"]:.1f} to '
@@ -185,11 +186,13 @@ def _step_table(arms: list[ArmResult]) -> str:
             f'{arm.timing["images"] / step["median"]:,.0f}',
             f'{arm.timing["views"] / step["median"]:,.0f}',
             f'{arm.timing["saved_bytes"] / 2**20:,.0f}',
+            *([f'{peak / 2**20:,.0f}' if peak else '–'] if on_gpu else []),
             'not measured' if joules is None else f'{joules:.2f}',
         ])
     return markdown_table(
         ['arm', 'ms a step (quartiles)', 'images/s', 'masked views/s',
-         'MiB saved for backward', 'GPU energy, J a step'], rows)
+         'MiB saved for backward', *(['MiB allocator peak'] if on_gpu else []),
+         'GPU energy, J a step'], rows)
 
 
 def _trial_table(arms: list[ArmResult], probe: str) -> str:

@@ -8,12 +8,38 @@ from pathlib import Path
 from typing import Any, Optional
 
 import torch
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
 
 from mmeffmae.checkpoint import register_safe_loader
 
 from .energy import EnergyMeter
 from .step_time import new_runner
 from .study import Study, training_config, trunk_steps
+
+
+class PeakMemory(Hook):
+    """The allocator's peak over all runs that it is registered in.
+
+    mmengine's log forgets the peak whenever it prints it, so that the one at the
+    end of training may hold no step.
+    """
+
+    # Before LoggerHook.
+    priority = 'VERY_HIGH'
+
+    def __init__(self) -> None:
+        self.bytes = 0
+
+    def before_train(self, runner: Runner) -> None:
+        """Forget what happened before."""
+        if torch.cuda.is_available():
+            torch.cuda.reset_peak_memory_stats()
+
+    def after_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
+        """Look, before others forget."""
+        if torch.cuda.is_available():
+            self.bytes = max(self.bytes, torch.cuda.max_memory_allocated())
 
 
 @dataclass(frozen=True)
@@ -56,7 +82,7 @@ class Run:
         branch = f'branch_{end}'
         before = min(begin, self._position('trunk'))
         before += max(0, self._position(branch) - begin)
-        start = time.process_time()
+        start, peak = time.process_time(), PeakMemory()
         with EnergyMeter(self.country) as meter:
             # The trunk of a finished branch may be gone.
             path = _checkpoints(self.folder / branch).get(end)
@@ -64,13 +90,13 @@ class Run:
                 before = end
             else:
                 path = self._train(
-                    branch, end, (begin, self._train('trunk', begin)))
+                    branch, end, peak, (begin, self._train('trunk', begin, peak)))
         cost = dict(
             steps=end - before,
             cpu_seconds=round(time.process_time() - start, 2),
             energy=meter.record())
-        if torch.cuda.is_available():
-            cost['peak_bytes'] = torch.cuda.max_memory_allocated()
+        if peak.bytes:
+            cost['peak_bytes'] = peak.bytes
         return path, cost
 
     def keep_last(self) -> None:
@@ -90,6 +116,7 @@ class Run:
         self,
         name: str,
         max_iters: int,
+        peak: PeakMemory,
         start: Optional[tuple[int, Path]] = None,
     ) -> Path:
         """Train to an iteration from the nearest checkpoint before it.
@@ -97,6 +124,7 @@ class Run:
         Args:
             name: Sub-folder of the run.
             max_iters: Where to stop.
+            peak: Watches the memory.
             start: Iteration and checkpoint of the trunk, from where the run
                 cools down.
         """
@@ -113,7 +141,9 @@ class Run:
         if before := [step for step in known if step < max_iters]:
             config.resume, config.load_from = True, str(known[max(before)])
         register_safe_loader()
-        new_runner(config, folder).train()
+        runner = new_runner(config, folder)
+        runner.register_hook(peak)
+        runner.train()
         return folder / f'iter_{max_iters}.pth'
 
 

@@ -56,7 +56,7 @@ def find_images(folder: str, owner: str,
     """
     check_folder(folder, owner)
     backend = get_file_backend(folder, enable_singleton=True)
-    files = (_walk(folder) if isinstance(backend, LocalBackend) else
+    files = (walk_files(folder) if isinstance(backend, LocalBackend) else
              backend.list_dir_or_file(folder, list_dir=False, recursive=True))
     images = sorted(f for f in files if f.lower().endswith(tuple(extensions)))
     if not images:
@@ -66,8 +66,8 @@ def find_images(folder: str, owner: str,
     return images
 
 
-def _walk(root: str) -> Iterator[str]:
-    """Regular files below a local folder, relative to it.
+def walk_files(root: str) -> Iterator[str]:
+    """Regular files below a local folder, relative to it; hidden ones are not.
 
     mmengine's listing follows links in circles until the system refuses.
     """

@@ -124,6 +124,21 @@ def _check_scope(cfg: Config, path: Path) -> None:
         mend = f'pip install "mmeffmae[{extra}]"' if extra else 'install it'
         raise ConfigError(f'config {path} has default_scope={scope!r}, but '
                           f'the package {scope} is not installed: {mend}')
+    if scope == 'mmdet' and get_device() == 'cuda' and not _operators_have_cuda():
+        raise ConfigError(
+            f"config {path}: detectors on a GPU need mmcv's operators compiled for it, "
+            'and these were compiled without CUDA: install the CUDA toolkit '
+            f'{torch.version.cuda}, remove .venv and run tools/setup_env.sh; or hide '
+            'the GPU (CUDA_VISIBLE_DEVICES=)')
+
+
+def _operators_have_cuda() -> bool:
+    """Whether mmcv's operators run on a GPU; true as well where it has none."""
+    try:
+        from mmcv.ops import get_compiling_cuda_version
+    except ImportError:  # the config's own imports say it
+        return True
+    return get_compiling_cuda_version() != 'not available'
 
 
 def set_resume(cfg: Config, resume: str | None) -> list[str]:

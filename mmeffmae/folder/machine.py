@@ -26,6 +26,7 @@ class Machine:
         cores: Processor cores that this process may use.
         disk: Free bytes where the run will be written.
         bf16: Whether the GPU computes in bfloat16.
+        shared: Bytes through which processes hand over images, if there is a limit.
     """
     device: str
     name: str
@@ -33,6 +34,7 @@ class Machine:
     cores: int
     disk: int
     bf16: bool = False
+    shared: Optional[int] = None
 
     @property
     def on_gpu(self) -> bool:
@@ -65,7 +67,10 @@ def this_machine(work_dir: Path, memory_gib: Optional[float] = None) -> Machine:
     place = work_dir.absolute()
     while not place.exists():
         place = place.parent
-    return Machine(device, name, memory, cores, shutil.disk_usage(place).free, bf16)
+    shared = Path('/dev/shm')
+    return Machine(
+        device, name, memory, cores, shutil.disk_usage(place).free, bf16,
+        shutil.disk_usage(shared).free if shared.is_dir() else None)
 
 
 def _available_memory() -> int:

@@ -64,7 +64,9 @@ def measure(config: Config, batch: int, machine: Machine) -> Speed | None:
     device = torch.device(machine.device)
     try:
         with quiet():
-            arm = build_arm('plan', config, batch, device, warmup=1)
+            # The optimizer's moments are there from the second step on, so that
+            # a peak of one step would lack them.
+            arm = build_arm('plan', config, batch, device, warmup=2)
         read = clock(device) if machine.on_gpu else time.perf_counter
         seconds = interleave([arm.step], _ROUNDS, 1, read)[0]
     except torch.cuda.OutOfMemoryError:

@@ -32,6 +32,8 @@ _SHORT_RUN = 2000
 #: Iterations below which PCAE's teacher has to follow faster.
 _SHORT_TEACHER = 10_000
 _CHECKPOINT_SECONDS = 600
+#: Batches that a loading process holds ready, as torch has it.
+_PREFETCHED = 2
 
 
 @dataclass(frozen=True)
@@ -144,7 +146,7 @@ class _Planner:
         recipe = self._model()
         recipe, speed = self._fit(self._batch(self._resolution(recipe)))
         recipe, speed = self._lower_resolution(recipe, speed)
-        workers = self._workers(speed)
+        workers = self._workers(recipe, speed)
         rate = speed.rate(workers, self.machine)
         epochs = self._epochs(recipe, speed, rate)
         self._check_disk(speed)
@@ -282,16 +284,16 @@ class _Planner:
         reason = 'the largest of the usual sizes that the images have'
         asked = self.request.img_size
         if not asked and not self.request.epochs and self.seconds is not None:
-            rate = speed.rate(1, self.machine)
-            passes = self.seconds * (1 - _SLACK) * rate / self.num_images
             sizes = self._sizes(recipe)
-            # Tokens, and with them the time, grow with the square of the side.
-            fitting = [size for size in sizes if
-                       passes * (recipe.img_size / size)**2 >= _WANTED_EPOCHS]
-            size = fitting[0] if fitting else sizes[-1]
+            passes = [self._passes(recipe, speed, size) for size in sizes]
+            enough = [size for size, count in zip(sizes, passes)
+                      if count >= _WANTED_EPOCHS]
+            # Where even the smallest is too slow, a larger one that loading holds
+            # up as much costs nothing.
+            size = enough[0] if enough else sizes[passes.index(max(passes))]
             if size < recipe.img_size:
                 reason = (f'at {recipe.img_size} px the time is enough for about '
-                          f'{passes:.1f} passes over the images, fewer than '
+                          f'{passes[0]:.1f} passes over the images, fewer than '
                           f'{_WANTED_EPOCHS}')
                 recipe, speed = self._fit(replace(
                     recipe, img_size=size, batch=recipe.effective_batch,
@@ -308,14 +310,26 @@ class _Planner:
             f'a step takes {speed.memory / 2**30:.2f} GiB')
         return recipe, speed
 
-    def _workers(self, speed: Speed) -> int:
+    def _passes(self, recipe: Recipe, speed: Speed, size: int) -> float:
+        """Passes over the images that the time is enough for at another size."""
+        assert self.seconds is not None
+        # Tokens, and with them the steps, grow with the square of the side; what
+        # loading takes is mostly the reading of the whole photograph.
+        scaled = replace(
+            speed, step_seconds=speed.step_seconds * (size / recipe.img_size)**2)
+        rate = scaled.rate(self._num_workers(scaled), self.machine)
+        return self.seconds * (1 - _SLACK) * rate / self.num_images
+
+    def _num_workers(self, speed: Speed) -> int:
         if self.request.workers is not None:
-            workers = self.request.workers
-        elif self.machine.on_gpu:
+            return self.request.workers
+        if self.machine.on_gpu:
             wanted = math.ceil(1.2 * speed.steps_rate * speed.load_seconds)
-            workers = max(1, min(wanted, self.machine.cores, 16))
-        else:
-            workers = 1 if self.machine.cores > 1 else 0
+            return max(1, min(wanted, self.machine.cores, 16))
+        return 1 if self.machine.cores > 1 else 0
+
+    def _workers(self, recipe: Recipe, speed: Speed) -> int:
+        workers = self._num_workers(speed)
         self._note(
             'loading', f'{workers} process{"es" * (workers != 1)}', '',
             self.request.workers,
@@ -327,7 +341,19 @@ class _Planner:
                 f'loading holds the GPU up ({rate:.0f} of {speed.steps_rate:.0f} '
                 'images/s): scale the photographs once to a shorter side of about '
                 '512 px')
+        self._check_shared(recipe, workers)
         return workers
+
+    def _check_shared(self, recipe: Recipe, workers: int) -> None:
+        batch = recipe.batch * self.survey.channels * recipe.img_size**2
+        batch *= 1 if self.survey.photographs else 4  # bytes a value
+        needed, free = _PREFETCHED * workers * batch, self.machine.shared
+        if free is not None and needed > free:
+            self.warnings.append(
+                f'/dev/shm has {free / 2**20:.0f} MiB free, and {workers} processes '
+                f'hand over images through {needed / 2**20:.0f} MiB: they may die of '
+                'bus errors. Start the container with --shm-size=8g, or pass '
+                '--workers 0')
 
     def _epochs(self, recipe: Recipe, speed: Speed, rate: float) -> int:
         one = self.num_images / rate / (1 - _SLACK)

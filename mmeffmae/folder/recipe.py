@@ -40,7 +40,7 @@ ENCODERS = {
     'swin-large': ('mmeffmae.UMSwin', 'large'),
 }
 #: Width and depth of the plain ones.
-_SIZES = {(192, 12): 'vit-tiny', (384, 12): 'vit-small', (768, 12): 'vit-base',
+SIZES = {(192, 12): 'vit-tiny', (384, 12): 'vit-small', (768, 12): 'vit-base',
           (1024, 24): 'vit-large', (1280, 32): 'vit-huge'}
 
 
@@ -84,7 +84,7 @@ class InitialWeights:
         depth = len({key.split('.')[1] for key in own if key.startswith('layers.')})
         return cls(
             Path(path).expanduser().absolute(), nested,
-            _SIZES.get((own['pos_embed'].shape[-1], depth)) if plain else None,
+            SIZES.get((own['pos_embed'].shape[-1], depth)) if plain else None,
             projection.shape[-1] if plain and projection is not None else None,
             any('.gamma1.' in key for key in own), licence_of(path, content))
 

@@ -1,5 +1,6 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
 """The page about a run on a folder: what was found, chosen, and learned."""
+import shlex
 from collections.abc import Iterable, Mapping
 from html import escape
 from pathlib import Path
@@ -27,9 +28,18 @@ from mmeffmae.visualization.report import (
     html_table,
 )
 
+from .recipe import SIZES
+
 #: Images among which neighbours are looked for, with and without a GPU.
-_EMBEDDED = dict(cuda=2000, cpu=256)
+_EMBEDDED = dict(cuda=1000, cpu=256)
 _QUERIES, _NEIGHBOURS, _TILE, _LISTED = 6, 5, 112, 40
+_PLAIN = 'mask-rcnn_vit-base-p16_1xb4-accum4-amp-lsj640-1x_coco'
+#: Config in configs/mask_rcnn of each encoder, and the width that it needs there.
+_DETECTORS = {
+    **{name: (_PLAIN, width) for (width, _), name in SIZES.items()},
+    'swin-tiny': ('mask-rcnn_um-swin-tiny_8xb2-amp-1x_coco', 0),
+    'pvt-small': ('mask-rcnn_um-pvt-small_8xb2-amp-1x_coco', 0),
+}
 
 
 def folder_report(work_dir: Path, record: Mapping[str, Any], device: str) -> str:
@@ -110,27 +120,61 @@ def _skipped(path: Path) -> Iterable[str]:
 
 
 def _next(run: Run, record: Mapping[str, Any]) -> Iterable[str]:
-    config = run.work_dir / 'config.py'
+    config = _quoted(run.work_dir / 'config.py')
     # Encoders without a stock equivalent load the checkpoint as it is.
-    weights = run.backbone or run.checkpoint
+    weights = _quoted(run.backbone or run.checkpoint)
     init = record['asked']['init']
-    files = (f'--continued {weights} --public {init}' if init else
+    files = (f'--continued {weights} --public {_quoted(init)}' if init else
              f'--scratch {weights} --public FILE')
     if run.backbone:
-        yield backbone_use(run.backbone)
+        yield backbone_use(run)
+        yield from _detector(run, record['encoder'])
     yield ('<p>Does it help? Compare the same classifier from it, from untrained and '
            'from public weights; a folder of one sub-folder a class is enough:</p>'
            + _command(
                f'python tools/compare_inits.py {config} {files}',
                '--labelled TRAIN VAL --shares 0.1 1 --seeds 0 1 2'))
     yield ('<p>Features, neighbours and near-duplicates of any folder:</p>' + _command(
-        f'python tools/predict.py {config} {run.checkpoint} FOLDER --task embed'))
-    yield ('<p>Train longer: give another work directory, and more minutes or the '
-           'weights of this run:</p>' + _command(
-               f'python tools/pretrain_folder.py {record["folder"]}',
-               f'--init {weights} --minutes M --work-dir NEW'))
+        f'python tools/predict.py {config} {_quoted(run.checkpoint)} FOLDER '
+        '--task embed'))
+    start = f'--method {record["method"]} --encoder {record["encoder"]}'
+    if record['method'] == 'clmae':  # which starts from no file
+        text = 'Train longer: give another work directory, and more minutes:'
+    else:
+        text = ('Train longer: give another work directory, and more minutes or the '
+                'weights of this run:')
+        start += f' --init {weights}'
+    yield f'<p>{text}</p>' + _command(
+        f'python tools/pretrain_folder.py {_quoted(record["folder"])}',
+        f'{start} --minutes M --work-dir NEW')
     yield ('<p>The run again, by hand:</p>' + _command(
         f'python tools/train.py {config} --work-dir NEW'))
+
+
+def _detector(run: Run, encoder: str) -> Iterable[str]:
+    """How a detector starts from the backbone, where there is a config for it."""
+    backbone = run.config.model.backbone
+    name, width = _DETECTORS.get(encoder, ('', 0))
+    if not name or not isinstance(backbone.arch, str) or (
+            backbone.patch_size, backbone.in_channels) != (16, 3):
+        return
+    options = [f'model.backbone.img_size={backbone.img_size}']
+    if width:
+        options += [f'model.backbone.arch={backbone.arch}',
+                    f'model.neck.in_channels={width}']
+    if scale := backbone.get('layer_scale_init_value'):
+        options.append(f'model.backbone.layer_scale_init_value={scale}')
+    yield ('<p>A detector from it; what it takes of memory, and how it reads your own '
+           'labels, is said in <code>configs/mask_rcnn/README.md</code>:</p>')
+    yield _command(
+        f'python tools/train.py configs/mask_rcnn/{name}.py',
+        # Not as an option, which would lose the blanks of a path.
+        f'--init {_quoted(run.backbone)}', f'--cfg-options {" ".join(options)}')
+
+
+def _quoted(word: object) -> str:
+    """As a shell takes it for one word."""
+    return shlex.quote(str(word))
 
 
 def _command(*lines: str) -> str:

@@ -91,7 +91,7 @@ class Session:
 
     def _plan(self, folder: Path) -> tuple[Survey, Plan]:
         start = time.perf_counter()
-        with self._timed('survey'):
+        with self._timed('survey', self.seconds):
             survey = survey_folder(
                 self.folder, self.channels, self.min_side, _progress)
             names = survey.without_repeats() if self.drop_repeats else survey.names
@@ -109,7 +109,7 @@ class Session:
         if len(survey.skipped) > 10:
             self.say(f'  and {len(survey.skipped) - 10} more, in skipped.txt')
         machine = this_machine(self.work_dir, self.memory_gib)
-        with self._timed('plan'):
+        with self._timed('plan', self.seconds):
             plan = make_plan(self.request, survey, images, len(names), machine,
                              time.perf_counter() - start)
         self.say(f'plan:\n{plan.text()}')
@@ -122,7 +122,8 @@ class Session:
             asked=self._asked(),
             method=plan.recipe.method,
             encoder=plan.recipe.encoder,
-            epochs=plan.epochs,
+            # Options may have changed it after the plan was made.
+            epochs=plan.config.train_cfg.get('max_epochs', plan.epochs),
             survey=survey.rows(),
             choices=[asdict(choice) for choice in plan.choices],
             warnings=plan.warnings,
@@ -149,17 +150,24 @@ class Session:
                 'another --work-dir')
 
     @contextmanager
-    def _timed(self, name: str) -> Iterator[None]:
-        """Add up how long each part takes, over all calls."""
+    def _timed(
+        self, name: str, seconds: Optional[dict[str, float]] = None
+    ) -> Iterator[None]:
+        """Add up how long each part takes, over all calls.
+
+        Args:
+            name: Of the part.
+            seconds: Where to add, before there is a record.
+        """
         start = time.perf_counter()
         try:
             yield
         finally:
             spent = time.perf_counter() - start
-            record = self._read() if self.record.is_file() else None
-            seconds = self.seconds if record is None else record['seconds']
-            seconds[name] = round(seconds.get(name, 0.) + spent, 1)
-            if record is not None:
+            record = self._read() if seconds is None else dict(seconds=seconds)
+            of = record['seconds']
+            of[name] = round(of.get(name, 0.) + spent, 1)
+            if seconds is None:
                 write_json(record, self.record)
 
     def _train(self) -> None:
@@ -167,6 +175,8 @@ class Session:
             return
         cfg = Config.fromfile(self.config)
         cfg.launcher = 'none'
+        # The folder may be called by another name now, or from another place.
+        cfg.work_dir = str(self.work_dir)
         notes = set_resume(cfg, 'auto')
         with self._timed('training'):
             training_runner(cfg, notes=notes).train()

@@ -1,7 +1,9 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Optional
+from typing import Optional, Union
 
 import torch
 import torch.nn.functional as F
@@ -44,15 +46,25 @@ def embed_images(
         side = getattr(model.backbone, 'img_size', 224)
         size = tuple(side) if isinstance(side, Sequence) else (side, side)
     features, kept, unreadable = [], [], []
-    with evaluation_mode(model):
+
+    def read(file: Path) -> Union[Tensor, str]:
+        try:
+            return read_images([file], size, load)[0]
+        except UnreadableImage as error:
+            return str(error)
+
+    # Decoding releases the interpreter's lock.
+    with evaluation_mode(model), ThreadPoolExecutor(
+            len(os.sched_getaffinity(0))) as pool:
         for start in range(0, len(files), batch_size):
             images = []
-            for file in files[start:start + batch_size]:
-                try:
-                    images.append(read_images([file], size, load)[0])
+            chunk = files[start:start + batch_size]
+            for file, found in zip(chunk, pool.map(read, chunk)):
+                if isinstance(found, str):
+                    unreadable.append(found)
+                else:
+                    images.append(found)
                     kept.append(file)
-                except UnreadableImage as error:
-                    unreadable.append(str(error))
             if images:
                 # mmseg's iterates over the samples, mmpretrain's reads the first.
                 segments = hasattr(model.data_preprocessor, 'test_cfg')

@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from mmeffmae.datasets.transforms import LoadBands, LoadImage
-from mmeffmae.datasets.unlabelled import find_images
+from mmeffmae.datasets.unlabelled import EXTENSIONS, find_images
 
 
 def list_images(path: Union[str, PathLike]) -> list[Path]:
@@ -25,7 +25,8 @@ def list_images(path: Union[str, PathLike]) -> list[Path]:
     place = Path(path).expanduser()
     if place.is_file():
         return [place]
-    return [place / name for name in find_images(str(place), 'list_images')]
+    endings = (*EXTENSIONS, '.npy')  # what LoadBands reads
+    return [place / name for name in find_images(str(place), 'list_images', endings)]
 
 
 def loader_of(config: Config) -> BaseTransform:

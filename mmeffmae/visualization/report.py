@@ -267,21 +267,25 @@ def _plain(value: Any) -> str:
     return str(value)
 
 
-def backbone_use(backbone: Path) -> str:
-    """How an exported backbone is used."""
+def backbone_use(run: Run) -> str:
+    """How the exported backbone of a run is used."""
+    kind, words = 'mmpretrain.VisionTransformer', 'mmeffmae is not needed there'
+    own = run.config.model.get('backbone', {}).get('type', '')
+    if own.split('.')[-1].startswith('UM'):  # the stock packages have none of these
+        kind, words = own, 'with mmeffmae installed'
     return (
-        '<p>Use the backbone in mmpretrain, mmdet or mmseg; mmeffmae is '
-        'not needed there:</p><pre>' + escape(
-            "backbone=dict(\n    type='mmpretrain.VisionTransformer', "
+        f'<p>Use the backbone in mmpretrain, mmdet or mmseg; {words}:</p><pre>'
+        + escape(
+            f"backbone=dict(\n    type='{kind}', "
             "...,\n    init_cfg=dict(type='Pretrained', "
-            f"checkpoint='{backbone}', prefix='backbone.'))") +
+            f"checkpoint='{run.backbone}', prefix='backbone.'))") +
         '</pre><p><code>tools/export_backbone.py</code> prints the whole '
         'snippet for each of them.</p>')
 
 
 def _next_steps(run: Run) -> Iterable[str]:
     if run.backbone:
-        yield backbone_use(run.backbone)
+        yield backbone_use(run)
     yield (
         '<p>Pre-train on your own photographs, any folder of images:</p>'
         '<pre>python tools/train.py configs/mae/'

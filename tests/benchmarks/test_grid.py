@@ -8,6 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from mmengine.hooks import LoggerHook
+from mmengine.runner import get_priority
 from PIL import Image
 
 from mmeffmae.benchmarks import grid as grid_module
@@ -16,6 +19,7 @@ from mmeffmae.benchmarks.grid import Grid, TimeIsUp
 from mmeffmae.benchmarks.shards import Shards, read_json, write_shard
 from mmeffmae.benchmarks.study import RATES, Study
 from mmeffmae.benchmarks.target import TargetError
+from mmeffmae.benchmarks.training import PeakMemory
 from mmeffmae.models import MaskedAutoencoder
 
 ROOT = Path(__file__).parents[2]
@@ -269,6 +273,20 @@ def test_branches_equal_runs_of_their_own(grid):
     assert cost['steps'] == 10 - 4, 'the trunk was at step 4'
     for name, value in load_checkpoint_safely(after)['state_dict'].items():
         assert (value == weights[name]).all(), name
+
+
+def test_peak_memory_outlives_the_log(monkeypatch):
+    """mmengine's log resets torch's peak."""
+    peaks = [3, 9, 5]
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'reset_peak_memory_stats', lambda: None)
+    monkeypatch.setattr(torch.cuda, 'max_memory_allocated', lambda: peaks.pop(0))
+    hook = PeakMemory()
+    hook.before_train(None)
+    for _ in range(3):
+        hook.after_train_iter(None)
+    assert hook.bytes == 9
+    assert get_priority(hook.priority) < get_priority(LoggerHook.priority)
 
 
 def test_keys_name_what_decides_the_result(folder):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mmeffmae.benchmarks import dense
+from mmeffmae.benchmarks import dense, inits
 from mmeffmae.benchmarks.dense import DenseRun
 from mmeffmae.benchmarks.inits import Comparison
 from mmeffmae.benchmarks.label_share import write_share
@@ -52,6 +52,28 @@ def test_a_share_of_boxes_keeps_them_with_their_images(tmp_path):
     for annotation in content['annotations']:
         image = int(names[annotation['image_id']].split('.')[0])
         assert annotation['bbox'][0] // 2 == image
+
+
+def test_a_share_is_taken_of_the_labels_that_options_name(tmp_path, monkeypatch):
+    for name, images in (('configs', 3), ('mine', 20)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / 'a.json').write_text(json.dumps(dict(
+            images=[dict(id=i) for i in range(images)], annotations=[])))
+    (tmp_path / 'det.py').write_text(
+        'model = dict(backbone=dict(init_cfg=None))\n'
+        f'train_dataloader = dict(dataset=dict(data_root="{tmp_path}/configs", '
+        'ann_file="a.json"))')
+    run = DenseRun(tmp_path / 'det.py', None, 0, (
+        f'train_dataloader.dataset.data_root={tmp_path}/mine', ), share=.1)
+
+    def trained(command, check):
+        content = json.loads(Path(command[-1].partition('=')[2]).read_text())
+        assert len(content['images']) == 20
+        raise FileNotFoundError('the end of this test')
+
+    monkeypatch.setattr(dense.subprocess, 'run', trained)
+    with pytest.raises(FileNotFoundError, match='end of this test'):
+        run.measure(tmp_path / 'out', tmp_path / 'work')
 
 
 def test_share_and_start_name_a_dense_run(tmp_path):
@@ -131,7 +153,28 @@ def test_classifiers_from_a_public_file(image_folder, tmp_path, capsys):
     table = (out / 'table.md').read_text()
     assert '| start | 50 % of the labels | 100 % of the labels |' in table
     assert 'no weights of our own' in table and (out / 'plot.png').is_file()
-    assert 'licence unknown' in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert 'licence unknown' in said
+    assert '4 runs; a classifier takes 4 steps of 6 images' in said
     times = {path: path.stat().st_mtime_ns for path in out.glob('*.json')}
     TOOL['main'](command)
     assert times == {path: path.stat().st_mtime_ns for path in out.glob('*.json')}
+
+
+def test_loading_does_not_keep_a_gpu_waiting(image_folder, tmp_path, monkeypatch):
+    """Several processes; on a CPU none, which would take the cores of training."""
+    (tmp_path / 'pretrain.py').write_text(CONFIG)
+    asked = []
+
+    def probe_task(*args, num_workers, **kwargs):
+        asked.append(num_workers)
+        raise torch.cuda.OutOfMemoryError('CUDA out of memory')
+
+    monkeypatch.setattr(inits, 'build_model', lambda *args: None)
+    monkeypatch.setattr(inits, 'probe_task', probe_task)
+    command = [str(tmp_path / 'pretrain.py'), '--labelled', str(image_folder),
+               str(image_folder), '--out', str(tmp_path), '--device']
+    for device in ('cpu', 'cuda'):
+        with pytest.raises(SystemExit, match=r'(?s)CUDA out.*--finetune batch_size=64'):
+            TOOL['main']([*command, device])
+    assert asked[0] == 0 and 1 <= asked[1] <= 16

@@ -1,5 +1,6 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
 """Tables and pictures: by hand, and as committed."""
+import json
 import runpy
 import sys
 from pathlib import Path
@@ -96,6 +97,18 @@ def test_energy_is_not_measured_unless_always(root):
     table = rows(study_tables(Shards(root / 'time_to_target' / 'small')))
     assert table['mae'][2][-1] == '4.00'
     assert table['new'][2][-1] == 'not measured'
+
+
+def test_peak_memory_of_a_gpu_has_a_column(root):
+    shards = Shards(root / 'time_to_target' / 'small')
+    assert 'allocator peak' not in study_tables(shards)
+    path = shards.branch('new', 'k', 1, 0.5)
+    shard = json.loads(path.read_text())
+    shard['cost']['peak_bytes'] = 3 * 2**30
+    path.write_text(json.dumps(shard))
+    table = rows(study_tables(shards))
+    assert table['arm'][2][-2] == 'MiB allocator peak'
+    assert table['new'][2][-2] == '3,072' and table['mae'][2][-2] == '–'
 
 
 def test_unfinished_seeds_do_not_count(root):

@@ -163,3 +163,18 @@ def test_tta_of_classifiers_has_a_default(tta_keys):
     cfg = Config(dict(default_scope='mmseg', model=dict()))
     with pytest.raises(ConfigError, match='tta_model'):
         tool.use_tta(cfg)
+
+
+@pytest.mark.parametrize('cuda, refused', [('not available', True), ('13.0', False)])
+def test_a_detector_on_a_gpu_needs_operators_for_it(
+        cuda, refused, tmp_path, monkeypatch):
+    ops = pytest.importorskip('mmcv.ops')
+    path = tmp_path / 'config.py'
+    training_cfg(default_scope='mmdet').dump(path)
+    monkeypatch.setattr('mmeffmae.engine.launch.get_device', lambda: 'cuda')
+    monkeypatch.setattr(ops, 'get_compiling_cuda_version', lambda: cuda)
+    if refused:
+        with pytest.raises(ConfigError, match='without CUDA.*setup_env.sh'):
+            load_config(arguments(path), training=True)
+    else:
+        load_config(arguments(path), training=True)

@@ -1,24 +1,31 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
 """From a folder to a backbone, and what is said before anything runs."""
 import json
+import re
 import runpy
+import shlex
 import shutil
 from dataclasses import replace
+from html import unescape
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.registry import DATASETS
+from mmengine.registry import DATASETS, MODELS
 
 from mmeffmae.checkpoint import load_checkpoint_safely, load_with_report
 from mmeffmae.checkpoint.layouts import from_own_names
+from mmeffmae.folder import measure as measure_module
 from mmeffmae.folder import plan as plan_module
+from mmeffmae.folder.header import Header
 from mmeffmae.folder.machine import Machine
 from mmeffmae.folder.measure import Speed
 from mmeffmae.folder.plan import Request, make_plan
 from mmeffmae.folder.recipe import PlanError
+from mmeffmae.folder.report import _next
 from mmeffmae.folder.session import Session
 from mmeffmae.folder.survey import survey_folder
 from mmeffmae.models import MaskedViT
@@ -34,14 +41,16 @@ TINY = dict(
         'model.neck.decoder_depth': 1, 'model.neck.decoder_num_heads': 2})
 
 
-def test_a_folder_becomes_a_backbone_and_a_report(photographs, tmp_path, capsys):
+def test_a_folder_becomes_a_backbone_and_a_report(
+        photographs, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     (photographs / 'broken.jpg').write_bytes(b'')
     # A separator of lines to Python's splitlines, but not of a list of files.
     odd = 'grüße\u2028 📷.jpg'
     (photographs / '07.jpg').rename(photographs / odd)
     work_dir = tmp_path / 'run'
     request = Request(epochs=2, minutes=30, **TINY)
-    session = Session(photographs, work_dir, request)
+    session = Session(photographs, Path('run'), request)
     session.run()
     out = capsys.readouterr().out
     assert 'skipped: broken.jpg: empty file' in out
@@ -66,7 +75,13 @@ def test_a_folder_becomes_a_backbone_and_a_report(photographs, tmp_path, capsys)
     rates = [line['lr'] for line in lines if 'lr' in line]
     assert max(rates) == pytest.approx(config.optim_wrapper.optimizer.lr, rel=.2)
 
-    # The same again: no new plan, training goes on from the last checkpoint.
+    record = (work_dir / 'plan.json').read_text()
+    Session(photographs, work_dir, request).run(dry_run=True)
+    assert (work_dir / 'plan.json').read_text() == record
+
+    # The same again, from another place: no new plan, training goes on from the
+    # last checkpoint.
+    monkeypatch.chdir(photographs)
     (work_dir / 'epoch_2.pth').rename(tmp_path / 'first.pth')
     (work_dir / 'backbone.pth').unlink()
     (work_dir / 'last_checkpoint').write_text(str(work_dir / 'epoch_1.pth'))
@@ -138,19 +153,21 @@ def planned(photographs, tmp_path, monkeypatch):
     images.write_text('\n'.join(survey.names))
     steps = []
 
-    def plan(num_images=5000, machine=GPU, elapsed=0, image_bytes=2**25, **asked):
+    def plan(num_images=5000, machine=GPU, elapsed=0, image_bytes=2**25,
+             rate=100, load_seconds=1e-3, **asked):
         def measure(config, batch, machine):
             steps.append((config.model.backbone.arch, batch))
-            width = 'tsblh'.index(config.model.backbone.arch)
+            width = 'tsblh'.index(config.model.backbone.arch[0])
             memory = width * 2**29 + batch * image_bytes
             size = config.model.backbone.img_size
-            return Speed(batch, batch / 100 * (size / 224)**2, memory, 10**7, 1e-3)
+            return Speed(batch, batch / rate * (size / 224)**2, memory, 10**7,
+                         load_seconds)
 
         monkeypatch.setattr(plan_module, 'measure', measure)
         return make_plan(
             Request(**asked), survey, images, num_images, machine, elapsed)
 
-    plan.steps = steps
+    plan.steps, plan.survey = steps, survey
     return plan
 
 
@@ -176,6 +193,23 @@ def test_little_time_costs_resolution(planned):
     assert plan.recipe.img_size == 64  # the largest that the images have is 64
     survey_sides = planned(minutes=20, patch_size=8, img_size=128)
     assert survey_sides.recipe.img_size == 128
+
+
+@pytest.mark.parametrize('shared, warned', [(64 * 2**20, 1), (2**34, 0), (None, 0)])
+def test_too_little_shared_memory_is_said(planned, shared, warned):
+    plan = planned(machine=replace(GPU, shared=shared), patch_size=16, img_size=224,
+                   rate=1000, load_seconds=0.05)
+    # Eight processes, two batches each of 256 crops.
+    assert sum('through 588 MiB' in text for text in plan.warnings) == warned
+
+
+def test_fewer_pixels_only_where_they_save_time(planned):
+    planned.survey.headers = [Header(4000, 3000, 3)] * 40
+    # Eight cores load 160 images/s, however small the crops are.
+    loading = dict(rate=1000, load_seconds=0.05)
+    assert planned(minutes=30, **loading).recipe.img_size == 224  # 50 passes
+    assert planned(minutes=10, **loading).recipe.img_size == 224  # 16 at any size
+    assert planned(minutes=30, rate=50).recipe.img_size == 160  # 16, 31 at 160 px
 
 
 def test_little_memory_costs_steps_not_the_batch(planned):
@@ -217,6 +251,45 @@ def test_initial_weights_say_their_encoder(planned, tmp_path):
         assert plan.config.model.backbone.init_cfg.checkpoint.endswith('a.pth')
 
 
+@pytest.mark.parametrize('method, encoder, trained_from', [
+    ('mae', 'vit-small', True), ('um-mae', 'swin-tiny', True),
+    ('clmae', 'vit-small', False)])
+def test_next_steps_fit_the_run(planned, tmp_path, method, encoder, trained_from):
+    planned.survey.headers = [Header(500, 400, 3)] * 40
+    config = planned(method=method, patch_size=16).config
+    work_dir = tmp_path / 'of mine'
+    run = SimpleNamespace(
+        config=config, work_dir=work_dir, checkpoint=work_dir / 'epoch_1.pth',
+        backbone=work_dir / 'backbone.pth' if trained_from else None)
+    record = dict(method=method, encoder=encoder, folder=str(tmp_path / 'my photos'),
+                  asked=dict(init=None))
+    page = unescape('\n'.join(_next(run, record))).replace('\\\n', '')
+    commands = [shlex.split(text) for text in re.findall(
+        '<pre>(python .*?)</pre>', page, re.DOTALL)]
+    longer, = (words for words in commands if 'pretrain_folder' in words[1])
+    again = TOOL['parse_args'](longer[2:longer.index('--minutes')])
+    assert (again.method, again.encoder) == (method, encoder)
+    assert again.folder == tmp_path / 'my photos'
+    assert again.init == (str(run.backbone) if trained_from else None)
+    if method == 'um-mae':
+        assert "type='mmeffmae.UMSwin'" in page and 'mmeffmae installed' in page
+    # The detector's neck takes what its backbone gives.
+    detector = [words[2:] for words in commands if 'mask_rcnn' in words[2]]
+    if not trained_from:
+        assert not detector
+        return
+    file, init, weights, _, *options = detector[0]
+    assert (init, weights) == ('--init', str(run.backbone))
+    cfg = Config.fromfile(Path(__file__).parents[2] / file)
+    cfg.merge_from_dict(
+        TOOL['parse_args'](['.', '--cfg-options', *options]).cfg_options)
+    assert cfg.model.backbone.img_size == config.model.backbone.img_size
+    if method == 'mae':
+        with torch.device('meta'):
+            encoder = MODELS.build(dict(cfg.model.backbone, init_cfg=None))
+        assert encoder.embed_dims == cfg.model.neck.in_channels == 384
+
+
 def test_tool_says_what_is_wrong_and_writes_nothing(photographs, tmp_path):
     for photograph in list(photographs.iterdir())[3:]:
         photograph.unlink()
@@ -228,3 +301,38 @@ def test_tool_says_what_is_wrong_and_writes_nothing(photographs, tmp_path):
     with pytest.raises(SystemExit, match='does not exist'):
         TOOL['main'](command)
     assert not work_dir.exists()
+
+
+def test_tool_takes_no_zero_for_the_default(capsys):
+    for option in ('--epochs', '--minutes', '--batch-size'):
+        with pytest.raises(SystemExit):
+            TOOL['parse_args'](['photographs', option, '0'])
+        assert f'{option} 0' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('error', [
+    FloatingPointError('the loss is not finite'),
+    torch.cuda.OutOfMemoryError('CUDA out of memory')])
+def test_tool_ends_in_a_line_where_training_ends(error, monkeypatch):
+
+    def run(self, dry_run):
+        raise error
+
+    monkeypatch.setattr(Session, 'run', run)
+    with pytest.raises(SystemExit, match=f'error: {error}'):
+        TOOL['main'](['photographs'])
+
+
+def test_memory_is_measured_with_the_moments(monkeypatch):
+    """An optimizer makes them in its first step, after that step's peak."""
+
+    class Measured(Exception):
+        pass
+
+    def build_arm(*args, warmup, **kwargs):
+        assert warmup >= 2
+        raise Measured
+
+    monkeypatch.setattr(measure_module, 'build_arm', build_arm)
+    with pytest.raises(Measured):
+        measure_module.measure(None, 1, replace(GPU, device='cpu'))

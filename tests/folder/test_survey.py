@@ -1,5 +1,6 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
 import os
+import shutil
 from pathlib import Path
 
 import cv2
@@ -8,6 +9,7 @@ import pytest
 from PIL import Image
 
 from mmeffmae.datasets.transforms import UnreadableImage, read_bands
+from mmeffmae.datasets.unlabelled import find_images
 from mmeffmae.folder import survey as module
 from mmeffmae.folder.near_duplicates import difference_hash, near_duplicate_groups
 from mmeffmae.folder.survey import survey_folder
@@ -71,7 +73,8 @@ def test_grey_photographs_have_one_band(tmp_path, smooth, channels, asked):
         Image.fromarray(smooth(bands=1)[..., 0]).save(tmp_path / f'{i}.png')
     survey = survey_folder(tmp_path, asked)
     assert (survey.channels, survey.photographs) == (channels, channels == 3)
-    assert len(survey.names) == 3 and len(survey.mean) == channels
+    assert len(survey.names) == 3 and survey.channels == channels
+    assert len(survey.mean) == (0 if survey.photographs else channels)
 
 
 def test_bands_are_measured_in_their_own_units(tmp_path, smooth):
@@ -115,6 +118,17 @@ def test_hashes_a_few_bits_apart_are_one_group():
     ramp = np.arange(90, dtype='u1').reshape(1, 90, 1).repeat(40, 0)
     assert difference_hash(ramp) == (1 << 64) - 1
     assert difference_hash(ramp[:, ::-1]) == 0
+
+
+def test_the_survey_lists_what_training_reads(photographs):
+    """Links in circles end, and hidden thumbnails are no photographs."""
+    (photographs / 'again').symlink_to(photographs)
+    hidden = photographs / '.thumbnails'
+    hidden.mkdir()
+    shutil.copy(photographs / '00.jpg', hidden)
+    survey = survey_folder(photographs)
+    assert survey.names == find_images(str(photographs), 'a test')
+    assert len(survey.names) == 40 and not survey.mean
 
 
 def test_missing_folder_is_named(tmp_path):

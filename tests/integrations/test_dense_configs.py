@@ -13,7 +13,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
-from mmengine.registry import MODELS, DefaultScope
+from mmengine.registry import DATASETS, MODELS, DefaultScope, init_default_scope
 from PIL import Image
 from yapf.yapflib import yapf_api
 
@@ -218,6 +218,32 @@ def shrunk(request, tmp_path, pretrained, shrinkers, monkeypatch):
         return cfg
 
     return function
+
+
+def test_the_readme_s_config_reads_labels_of_ones_own(mini, tmp_path):
+    text = (ROOT / 'configs/mask_rcnn/README.md').read_text()
+    text = text.partition('```python\n')[2].partition('```')[0]
+    for old, new in (
+            ("'./", f"'{ROOT}/configs/mask_rcnn/"), ("'labelled/'", f"'{mini}/coco/'"),
+            ("'train.json'", "'annotations/instances_train.json'"),
+            ("'val.json'", "'annotations/instances_val.json'"),
+            ("('apple', 'pear')", repr(tuple(THINGS[:2])))):
+        assert old in text
+        text = text.replace(old, new)
+    (tmp_path / 'mine.py').write_text(text)
+    cfg = Config.fromfile(tmp_path / 'mine.py')
+    init_default_scope('mmdet')
+    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
+        dataset = DATASETS.build(dict(loader.dataset, filter_cfg=None))
+        assert dataset.metainfo['classes'] == tuple(THINGS[:2])
+        assert len(dataset) == 2 and len(dataset.cat_ids) == 2
+    assert Path(cfg.test_evaluator.ann_file).is_file()
+    with torch.device('meta'):
+        model = MODELS.build(dict(cfg.model, backbone=dict(
+            cfg.model.backbone, init_cfg=None)))
+    maps = model.neck.levels[2][0].conv.weight.shape[1]
+    assert maps == model.backbone.embed_dims == 384
+    assert model.roi_head.mask_head.num_classes == 2
 
 
 class KeepStart(Hook):

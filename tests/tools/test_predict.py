@@ -2,6 +2,7 @@
 """tools/predict.py: classify, reconstruct and embed a folder."""
 import importlib.util
 import json
+import runpy
 import shutil
 from pathlib import Path
 
@@ -51,6 +52,29 @@ def test_reconstructs_every_image(run, tiny_cfg):
     picture = np.asarray(Image.open(out / 'even/00.png.png'))
     assert picture.shape == (32 + 4, 3 * (32 + 2) + 2, 3)
     assert len(list(out.rglob('*.png'))) == 12
+
+
+def test_pictures_of_five_bands(run, tiny_cfg, tmp_path, monkeypatch):
+    shutil.rmtree(run.photos)
+    run.photos.mkdir()
+    np.save(run.photos / 'a.npy', np.random.default_rng(0).random((40, 40, 5)))
+    cfg = tiny_cfg({
+        'model.backbone.in_channels': 5,
+        'data_preprocessor': dict(
+            _delete_=True, type='mmeffmae.BandDataPreprocessor', mean=[.5] * 5,
+            std=[.3] * 5, to_rgb=False)})
+    cfg.train_dataloader.dataset.pipeline[1] = dict(
+        type='mmeffmae.LoadBands', bands=5)
+    cfg.model.data_preprocessor = cfg.data_preprocessor
+    out = run(cfg)
+    assert (out / 'a.npy.png').is_file()
+    monkeypatch.setattr('sys.argv', [
+        'visualize_reconstruction.py', str(tmp_path / 'config.py'),
+        str(tmp_path / 'weights.pth'), str(run.photos / 'a.npy'), '--out',
+        str(tmp_path / 'b.png')])
+    runpy.run_path(
+        str(ROOT / 'tools/analysis/visualize_reconstruction.py'), run_name='__main__')
+    assert (tmp_path / 'b.png').read_bytes() == (out / 'a.npy.png').read_bytes()
 
 
 def test_embeds_finds_copies_and_skips_what_is_broken(run, tiny_cfg, capsys):

@@ -9,7 +9,7 @@ from mmengine.config import Config, DictAction
 from mmeffmae.checkpoint.loading import CheckpointError
 from mmeffmae.datasets.transforms import UnreadableImage
 from mmeffmae.evaluation.building import build_model, load_weights
-from mmeffmae.inference import read_images
+from mmeffmae.inference import loader_of, read_images
 from mmeffmae.visualization import render_reconstruction, save_picture
 
 
@@ -37,7 +37,8 @@ def main() -> None:
     model = build_model(config, device=args.device)
     _, report = load_weights(model, args.checkpoint)
     print(report)
-    inputs = read_images(args.images, tuple(model.backbone.img_size))
+    inputs = read_images(
+        args.images, tuple(model.backbone.img_size), loader_of(config))
     batch = dict(inputs=inputs, data_samples=None)
     images = model.data_preprocessor(batch, False)['inputs']
     picture = render_reconstruction(model, images, args.seed)
