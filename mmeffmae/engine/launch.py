@@ -304,8 +304,20 @@ def _scontrol(*words: str) -> str:
                           check=True).stdout
 
 
+def _pin_memory(cfg: Config) -> None:
+    """Let images be copied to the GPU while it computes.
+
+    Where no process loads them, they may lie on the GPU already, which cannot be
+    pinned.
+    """
+    loader = cfg.get('train_dataloader') or {}
+    if get_device() == 'cuda' and loader.get('num_workers'):
+        loader.setdefault('pin_memory', True)
+
+
 def build_runner(cfg: Config) -> Runner:
     """Build the runner that the config names, mmengine's by default."""
+    _pin_memory(cfg)
     if 'runner_type' in cfg:
         return RUNNERS.build(cfg)
     return Runner.from_cfg(cfg)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from mmeffmae.engine import launch
 from mmeffmae.engine.launch import (
     ConfigError,
     init_cpu_process_group,
@@ -178,3 +179,14 @@ def test_a_detector_on_a_gpu_needs_operators_for_it(
             load_config(arguments(path), training=True)
     else:
         load_config(arguments(path), training=True)
+
+
+@pytest.mark.parametrize('device, workers, own, pinned', [
+    ('cuda', 4, {}, True), ('cuda', 0, {}, None), ('cpu', 4, {}, None),
+    ('cuda', 4, dict(pin_memory=False), False)])
+def test_batches_are_pinned_for_a_gpu(device, workers, own, pinned, monkeypatch):
+    cfg = training_cfg(runner_type='none is built')
+    cfg.train_dataloader.update(num_workers=workers, **own)
+    monkeypatch.setattr(launch, 'get_device', lambda: device)
+    monkeypatch.setattr(launch.RUNNERS, 'build', lambda cfg: cfg)
+    assert launch.build_runner(cfg).train_dataloader.get('pin_memory') is pinned
