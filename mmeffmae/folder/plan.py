@@ -27,8 +27,9 @@ OVERHEAD = 45
 #: Share of the time that is left for what a step's time does not hold:
 #: checkpoints, pictures, the log, and a busy machine.
 _SLACK = 0.1
-#: Updates below which the rate of short runs is taken.
-_SHORT_RUN = 2000
+#: Updates up to which the rate of short runs is taken, and from which MAE's;
+#: between them by the logarithm. The first was measured, the second is a guess.
+_FEW_UPDATES, _MANY_UPDATES = 2000, 20_000
 #: Iterations below which PCAE's teacher has to follow faster.
 _SHORT_TEACHER = 10_000
 _CHECKPOINT_SECONDS = 600
@@ -454,10 +455,14 @@ class _Planner:
         batch = recipe.effective_batch
         paper = optimizer.lr * batch / config.auto_scale_lr.base_batch_size
         lr, reason = paper, 'MAE\'s rate, in proportion to the batch'
-        if recipe.init is None and updates < _SHORT_RUN:
-            lr = min(1e-3 * batch / 64, optimizer.lr)
-            reason = ('a run of few updates wants a higher rate: 0.001 for 64 images '
-                      'was MAE\'s best of four in the study of 200 seconds of one core')
+        if recipe.init is None and updates < _MANY_UPDATES:
+            few = min(1e-3 * math.sqrt(batch / 64), optimizer.lr)
+            share = math.log(max(updates, _FEW_UPDATES) / _FEW_UPDATES) / math.log(
+                _MANY_UPDATES / _FEW_UPDATES)
+            lr = few**(1 - share) * paper**share
+            reason = (f'a run of {updates:,} updates wants a higher rate than MAE\'s '
+                      f'{paper:.2g}: 0.001 for 64 images was MAE\'s best of four in '
+                      'the study of 200 seconds of one core')
         optimizer.lr = self.request.lr or lr
         # It is the rate of this batch: tools/train.py leaves it as it is.
         config.auto_scale_lr = dict(enable=False, base_batch_size=batch)
