@@ -60,7 +60,11 @@ def _times(fixed: list[Shards]) -> str:
 
 
 def _steps(shards: list[dict]) -> str:
-    """A row for each arm and peer, two columns for each machine."""
+    """A row for each arm and peer, two columns for each machine.
+
+    Variants of an arms file are left to the full tables.
+    """
+    shards = [of for of in shards if '--arms' not in of.get('command', '').split()]
     rows: dict[tuple[str, str, str], dict[str, list[str]]] = {}
     for of in sorted(shards, key=lambda of: of['date']):
         for arm in of['arms']:

@@ -281,6 +281,8 @@ def test_summary_by_hand(root):
     throughput('longer', '2026-01-01', 5.0, names=('clmae_vit_8xb1_a', 'peer_x_y'))
     throughput('other', '2026-01-01', 6.0, names=('clmae_vit_8xb1_b', 'peer_x_y'))
     throughput('gpu', '2026-01-01', 2.0, device='cuda:0')
+    throughput('levers', '2026-01-01', 9.9, command='x --arms levers.py',
+               names=('a lever', 'mae_vit-base_8xb512'))
     for number, (init, seed, backbone, value, share) in enumerate((
             ('mine', 0, 'a', 10.0, 1), ('mine', 1, 'a', 12.0, 1),
             ('untrained', 0, None, 9.0, 1), ('mine', 0, 'a', 5.0, 0.1),
@@ -293,6 +295,7 @@ def test_summary_by_hand(root):
     text = draw_summary(root)
     table = rows(text)
     assert '`small`: linear probe 59.0 %, one thread of a test' in text
+    assert 'a lever' not in text
     assert '(plots/small.png)' in text
     assert table['small'][0] == ['mae', '3', '100', '60.0 ± 0.1', '87', '1', '0']
     assert table['arm'] == [['peer', 'step time, a CPU', 'memory, a CPU',
