@@ -191,6 +191,23 @@ def _drop_accuracy(files: list[Path]) -> str:
     return '\n\n'.join(parts)
 
 
+def _logs(files: list[Path]) -> str:
+    shards = {path.stem: read_json(path) for path in files}
+    names = list(dict.fromkeys(name for of in shards.values() for name in of['curves']))
+    rows = []
+    for stem, of in shards.items():
+        curves = {name: dict(zip(curve['iterations'], curve['values']))
+                  for name, curve in of['curves'].items()}
+        iterations = sorted({step for curve in curves.values() for step in curve})
+        # The first, the last, and three between.
+        for part in range(5):
+            step = iterations[part * (len(iterations) - 1) // 4]
+            rows.append([stem, f'{step:,}', *(
+                f'{curves[name][step]:.3f}' if step in curves.get(name, {}) else '–'
+                for name in names)])
+    return markdown_table(['run', 'iteration', *names], rows)
+
+
 def _consistency(files: list[Path]) -> str:
     parts = []
     for path in files:
@@ -243,5 +260,6 @@ _SECTIONS: tuple[tuple[str, str, Callable[[list[Path]], str]], ...] = (
     ('Inference with dropped tokens', 'inference', _inference),
     ('Accuracy with dropped tokens', 'drop_accuracy', _drop_accuracy),
     ('Consistency of predictions', 'consistency', _consistency),
+    ('Numbers that runs logged', 'logs', _logs),
     ('Detection and segmentation', 'dense', _dense),
 )

@@ -191,6 +191,9 @@ def test_every_kind_of_file_is_drawn(tmp_path):
                 for ratio, metric, values in (
                     (0, 'redundancy', [70.0]), (.5, 'redundancy', [60.0]),
                     (.5, 'random', [50.0, 54.0]))]),
+        logs=dict(curves=dict(
+            loss=dict(iterations=list(range(9)), values=[i / 8 for i in range(9)]),
+            cosine=dict(iterations=[8], values=[.25]))),
         consistency=dict(
             photographs=500, split='final', partitions=8, parts=4,
             # One config, trained twice.
@@ -226,7 +229,7 @@ def test_every_kind_of_file_is_drawn(tmp_path):
     for folder, content in contents.items():
         write_shard(content, tmp_path / folder / 'one.json')
     table = rows(draw_tables(tmp_path))
-    assert table['one'] == [['untrained', '4', 'final', '36.2', '–'],
+    assert table['one'][:2] == [['untrained', '4', 'final', '36.2', '–'],
                             ['trained', '4', 'final', '48.5', '57.7']]
     assert table['step'] == [['2.00 (1.50 to 2.50)', '2.0', '2.0', '4 (4.00)',
                               '3.0', '5.00']]
@@ -234,6 +237,9 @@ def test_every_kind_of_file_is_drawn(tmp_path):
                              '2.00 (1.50 to 2.50)']]
     assert table['0'] == [['64 → 32 → 16', '70.0', '–']]
     assert table['0.5'] == [['64 → 32 → 16', '60.0', '52.0 ± 2.8']]
+    assert table['one'][2:] == [
+        ['0', '0.000', '–'], ['2', '0.250', '–'], ['4', '0.500', '–'],
+        ['6', '0.750', '–'], ['8', '1.000', '0.250']]
     assert table['mad'] == [['0.2500 (0.2000 to 0.3000)',
                              '0.5000 (0.4000 to 0.6000)',
                              '0.5000 (0.4000 to 0.6000)']]

@@ -269,3 +269,19 @@ def test_one_classifier_is_judged_at_several_drop_ratios(
         run(*command, '--drop-ratios', .9)
     with pytest.raises(SystemExit, match='error: .* has no test_cfg, test_dataloader'):
         run(command[0], folder / 'tiny.py', command[2])
+
+
+def test_numbers_of_a_log_are_kept(tmp_path, run):
+    folder = tmp_path / 'run' / '20260101_000000' / 'vis_data'
+    folder.mkdir(parents=True)
+    (folder / 'scalars.json').write_text('\n'.join(
+        json.dumps(dict(loss=1 / step, step=step)) for step in (10, 20)))
+    (tmp_path / 'run' / 'environment.json').write_text(json.dumps(dict(
+        config='a.py', config_hash='b', seed=3, command=['/x/python', 'train.py'])))
+    tool = 'tools/benchmarks/record_log.py'
+    run(tool, tmp_path / 'run', 'loss', '--json', tmp_path / 'out.json')
+    result = json.loads((tmp_path / 'out.json').read_text())
+    assert result['curves'] == dict(loss=dict(iterations=[10, 20], values=[.1, .05]))
+    assert result['seed'] == 3 and result['train_command'] == ['python', 'train.py']
+    with pytest.raises(SystemExit, match='has no cosine in its log'):
+        run(tool, tmp_path / 'run', 'cosine', '--json', tmp_path / 'out.json')
