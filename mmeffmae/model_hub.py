@@ -1,6 +1,8 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
 """Shows this package's models to ``mmpretrain.list_models`` and ``get_model``.
 
+.. code-block:: python
+
     import mmpretrain
     from mmeffmae.model_hub import register_models
     register_models()

@@ -65,6 +65,9 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     'env_cfg': _SETTINGS,
     'env_cfg.mp_cfg.opencv_num_threads': (
         _whole(0, 2**31 - 1), 'a whole number, 0 or more'),
+    'env_cfg.mp_cfg.mp_start_method': (
+        lambda value: value in ('fork', 'forkserver', 'spawn'),
+        "'fork', 'forkserver' or 'spawn'"),
     'load_from': (lambda value: value is None or isinstance(value, str),
                   'a path, or None'),
     'resume': _FLAG,
@@ -211,7 +214,8 @@ def explain_build_error(cfg: Config, error: BaseException) -> str | None:
     """
     settings = _being_built(error)
     if settings is None:
-        return _unexpected_argument(cfg, error) or _failing_transform(error)
+        return (_unexpected_argument(cfg, error) or _failing_transform(error)
+                or _failing_batch(error))
     name = str(settings.get('type'))
     given = ', '.join(f'{key}={_short(value)}' for key, value in settings.items()
                       if key != 'type')
@@ -246,6 +250,16 @@ def _failing_transform(error: BaseException) -> str | None:
                     else '')
             return (f'the step {type(step).__name__} of a data pipeline fails with '
                     f'{type(error).__name__}: {error}{hint}')
+    return None
+
+
+def _failing_batch(error: BaseException) -> str | None:
+    """Samples that cannot be joined, where they were in this process."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        if frame.f_globals.get('__name__') == 'torch.utils.data._utils.collate':
+            return ('what a data pipeline ends with cannot be made a batch '
+                    f'({type(error).__name__}: {error}): its last step should be '
+                    'PackInputs, or that of the package')
     return None
 
 

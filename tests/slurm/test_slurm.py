@@ -63,15 +63,23 @@ def config(tiny_cfg, tmp_path) -> Path:
     return path
 
 
+def tensors(file: Path) -> list[torch.Tensor]:
+    """Weights and optimizer state of a checkpoint."""
+    content = torch.load(file, weights_only=False)
+    states = content['optimizer']['state'].values()
+    return [*content['state_dict'].values(),
+            *(value for state in states for value in state.values())]
+
+
 def difference_from_unbroken(folder: Path, config: Path, tmp_path: Path) -> float:
     text = config.read_text().replace('seconds=0.6', 'seconds=0.0')
     config.write_text(text)
     done = _run('bash', 'tools/dist_train.sh', config, 2, '--work-dir',
                 tmp_path / 'unbroken')
     assert done.returncode == 0, done.stdout
-    first, second = (torch.load(path / LAST, weights_only=False)['state_dict']
-                     for path in (folder, tmp_path / 'unbroken'))
-    return max(float((first[k] - second[k]).abs().max()) for k in first)
+    pairs = zip(tensors(folder / LAST), tensors(tmp_path / 'unbroken' / LAST),
+                strict=True)
+    return max(float((a - b).abs().max()) for a, b in pairs)
 
 
 def test_a_batch_job_is_requeued_and_resumes(slurm, config, tmp_path):

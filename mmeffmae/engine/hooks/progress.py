@@ -14,12 +14,18 @@ class ProgressHook(Hook):
 
     Args:
         window_size: Number of iterations to average over.
+
+    Raises:
+        ValueError: It is no whole number of 1 or more.
     """
 
     # After IterTimerHook (50), before LoggerHook (60).
     priority = 55
 
     def __init__(self, window_size: int = 10) -> None:
+        if not isinstance(window_size, int) or window_size < 1:
+            raise ValueError(f'window_size {window_size!r} (ProgressHook): use a '
+                             'whole number, 1 or more')
         self.window_size = window_size
 
     def after_train_iter(self,

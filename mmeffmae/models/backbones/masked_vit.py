@@ -17,6 +17,7 @@ from ..layers import (
     TokenDrop,
     TokenLayout,
     attention_groups,
+    check_depth,
     check_heads,
     divide_image,
     drop_placement,
@@ -118,6 +119,7 @@ class MaskedViT(VisionTransformer):
         self.patch_size = patch_size
         settings = self._settings(arch)
         check_heads(settings['embed_dims'], settings['num_heads'], 'MaskedViT')
+        check_depth(settings['num_layers'], 'num_layers', 'MaskedViT')
         # Floats, since numpy scalars break the graph of torch.compile.
         last = max(settings['num_layers'] - 1, 1)
         rates = [drop_path_rate * i / last for i in range(settings['num_layers'])]

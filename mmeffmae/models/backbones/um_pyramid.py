@@ -19,6 +19,7 @@ from ..layers import (
     UNIT,
     CompactLayout,
     assemble,
+    check_depth,
     divide_image,
     gather_pixels,
     init_convolution,
@@ -145,6 +146,8 @@ class UMPyramid(BaseModule):
         self._check_options()
         self.patch_resolution = self.patch_grid(self.img_size)
         self.depths = tuple(self.arch_settings['depths'])
+        for depth in self.depths:
+            check_depth(depth, 'depths', type(self).__name__)
         self.num_layers = sum(self.depths)
         self.widths = self._widths()
         self.embed_dims = self.widths[-1]

@@ -10,7 +10,7 @@ from .compact import (
 from .conv_ffn import ConvFFN
 from .conv_stems import ConvStem
 from .decorrelated import DecorrelatedConv2d, DecorrelatedLinear
-from .grids import check_heads, divide_image
+from .grids import check_depth, check_heads, divide_image
 from .initialisation import INIT_CFG, init_convolution
 from .layout import TokenLayout
 from .positions import resize_bias_table, resize_positions, sincos_positions
@@ -36,7 +36,7 @@ __all__ = [
     'DecorrelatedConv2d', 'DecorrelatedLinear', 'INIT_CFG', 'PatchifyStem',
     'ReducedAttention', 'RelativePositionMLP', 'TokenDrop', 'TokenLayout',
     'UNIT', 'WindowAttention', 'WindowLayout', 'assemble', 'attention_groups',
-    'check_heads', 'compact_windows', 'divide_image', 'drop_placement',
+    'check_depth', 'check_heads', 'compact_windows', 'divide_image', 'drop_placement',
     'expand_attention', 'expand_slots', 'gather_pixels', 'image_windows',
     'init_convolution', 'patch_tokens', 'redundancy', 'resize_bias_table',
     'resize_positions', 'sincos_positions', 'tie_attention'

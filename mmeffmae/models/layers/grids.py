@@ -19,6 +19,27 @@ def check_heads(width: int, num_heads: int, owner: str) -> None:
             'use a divisor')
 
 
+#: More layers than this are a slip of the keyboard, and building them hangs.
+MAX_LAYERS = 1000
+
+
+def check_depth(layers: int, name: str, owner: str) -> None:
+    """Refuse a number of layers that nobody can mean.
+
+    Args:
+        layers (int): Layers.
+        name (str): Of the setting, named in errors.
+        owner (str): Who asks; named in errors.
+
+    Raises:
+        ValueError: If it is no whole number from 1 to :data:`MAX_LAYERS`.
+    """
+    if (not isinstance(layers, int) or isinstance(layers, bool)
+            or not 1 <= layers <= MAX_LAYERS):
+        raise ValueError(f'{name} {layers!r} ({owner}): use a whole number from 1 '
+                         f'to {MAX_LAYERS}')
+
+
 def divide_image(
     size: tuple[int, int], patch_size: int, owner: str
 ) -> tuple[int, int]:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from mmeffmae.masking import MaskPlan, gather_table
 from mmeffmae.registry import MODELS
 
-from ..layers import check_heads, resize_positions, sincos_positions
+from ..layers import check_depth, check_heads, resize_positions, sincos_positions
 
 
 @MODELS.register_module()
@@ -48,6 +48,7 @@ class MaskedDecoder(MAEPretrainDecoder):
         **kwargs,
     ) -> None:
         kwargs.setdefault('norm_cfg', dict(type='LN', eps=1e-6))
+        check_depth(kwargs.get('decoder_depth', 1), 'decoder_depth', 'MaskedDecoder')
         super().__init__(
             num_patches=grid[0] * grid[1],
             patch_size=patch_size,
@@ -56,10 +57,6 @@ class MaskedDecoder(MAEPretrainDecoder):
             predict_feature_dim=predict_feature_dim,
             **kwargs)
         self.grid = grid[0], grid[1]
-        if not len(self.decoder_blocks):
-            raise ValueError(
-                f'decoder_depth {kwargs["decoder_depth"]} (MaskedDecoder): use 1 '
-                'or more layers')
         for block in self.decoder_blocks:
             check_heads(block.embed_dims, block.attn.num_heads, 'MaskedDecoder')
             block.attn.out_drop.drop_prob = drop_path_rate
