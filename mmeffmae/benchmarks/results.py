@@ -246,7 +246,7 @@ def _dense(files: list[Path]) -> str:
         *(f'{of["values"][m]:.1f}' if m in of['values'] else '–' for m in metrics),
     ] for of in shards]
     return markdown_table(
-        ['data', 'config', 'encoder', 'seed', 'iterations', *metrics], rows)
+        ['data', 'config', 'encoder', 'seed', 'last logged iteration', *metrics], rows)
 
 
 #: Title, folder, and what draws the folder's files.

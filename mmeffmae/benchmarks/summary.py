@@ -115,7 +115,7 @@ def _dense(shards: list[dict]) -> str:
         *(_metrics(found.get(init, [])) for init in inits),
     ] for (data, config, share, iterations), found in rows.items()]
     return 'Detection and segmentation:\n\n' + markdown_table(
-        ['data', 'config', 'iterations', *inits], cells)
+        ['data', 'config', 'last logged iteration', *inits], cells)
 
 
 def _metrics(shards: list[dict]) -> str:
