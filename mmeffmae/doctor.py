@@ -190,6 +190,14 @@ def _judge(
             'then install one of them again')
 
 
+def _recommended(component: Component, installed: Mapping[str, str]) -> str:
+    """The distribution of the family that is there, else the tested one."""
+    names = list(component.tested)
+    if 'mmengine' in installed and 'onedl-mmengine' not in installed:
+        names.sort(key=lambda name: name.startswith('onedl-'))
+    return names[0]
+
+
 def _lack(
     need: str, installed: Mapping[str, str], failures: Mapping[str, str]
 ) -> str | None:
@@ -204,7 +212,7 @@ def _lack(
                 'the installed torch, `bash tools/setup_env.sh` does')
     component = next(part for part in COMPONENTS if part.folder == need)
     if not _owners(component, installed):
-        return f'{need}: `pip install {next(iter(component.tested))}`'
+        return f'{need}: `pip install {_recommended(component, installed)}`'
     if need in failures:
         hint = ''
         if 'libGL' in failures[need] or 'libgthread' in failures[need]:
