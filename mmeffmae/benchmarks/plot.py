@@ -5,7 +5,7 @@ from statistics import fmean
 
 from .curves import ArmResult, read_arms
 from .shards import Shards
-from .target import read_target
+from .target import has_target, read_target
 
 
 def plot_study(shards: Shards, path: Path) -> None:
@@ -24,9 +24,10 @@ def plot_study(shards: Shards, path: Path) -> None:
     arms = [arm for arm in read_arms(shards) if arm.branches]
     for number, arm in enumerate(arms):
         _plot_arm(axes, arm, target['probe'], f'C{number}')
-    axes.axhline(
-        target['target'], color='black', linestyle='--', linewidth=1,
-        label=f'target {target["target"]:.1f} %')
+    if has_target(target):
+        axes.axhline(
+            target['target'], color='black', linestyle='--', linewidth=1,
+            label=f'target {target["target"]:.1f} %')
     axes.set_xlabel('steps × isolated step time, s')
     axes.set_ylabel(f'{target["probe"]} probe, % of held-out photographs')
     axes.grid(alpha=0.3)

@@ -22,6 +22,7 @@ from .tables import (
     time_rows,
     time_table,
 )
+from .target import has_target
 
 
 def draw_summary(root: Path, plots: str = 'plots') -> str:
@@ -51,9 +52,11 @@ def _times(fixed: list[Shards]) -> str:
     for shards in fixed:
         arms, baseline, target = read_finished(shards, read_arms(shards))
         name = shards.root.name
+        goal = (f'{target["target"]:.1f} %' if has_target(target) else
+                f'without a target, since {target["baseline"]} ends no better than '
+                'the untrained encoder')
         targets.append(
-            f'`{name}`: {target["probe"]} probe {target["target"]:.1f} %, '
-            f'{study_machine(shards)}')
+            f'`{name}`: {target["probe"]} probe {goal}, {study_machine(shards)}')
         rows += [[name, *row] for row in time_rows(arms, baseline, target)]
     return (f'Time to target ({"; ".join(targets)}):\n\n'
             + time_table(rows, 'probe', 'the baseline', 'study'))

@@ -7,7 +7,7 @@ from statistics import median
 from .curves import ArmResult, common_lengths, mean_and_spread, read_arms
 from .shards import Shards, read_json
 from .statistics import ratio_of_medians, resolved
-from .target import read_target
+from .target import has_target, read_target
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -89,6 +89,10 @@ def _machine(shards: Shards) -> str:
 def _target_line(target: dict) -> str:
     untrained, final = (
         measured(list(target[name].values())) for name in ('untrained', 'final'))
+    if not has_target(target):
+        return (f'No target, and no time to one: {target["baseline"]} ends no better '
+                f'({final}) than the untrained encoder ({untrained}) by the '
+                f'{target["probe"]} probe on held-out training photographs.')
     return (f'Target: {target["probe"]} probe {target["target"]:.2f} % on held-out '
             f'training photographs, 95 % of the way from untrained ({untrained}) to '
             f'{target["baseline"]} at its end ({final}).')
@@ -113,14 +117,17 @@ def time_rows(
     for arm in arms:
         times = arm.times_to(target['target'], probe)
         ratio = '1' if arm is baseline else _ratio(times, reference)
+        reached = [
+            _seconds(median(times), arm.length('time')),
+            ratio,
+            str(sum(math.isinf(time) for time in times)),
+        ]
         rows.append([
             arm.name,
             str(len(times)),
             f'{arm.length("time"):,.0f}',
             measured(arm.ends(probe)),
-            _seconds(median(times), arm.length('time')),
-            ratio,
-            str(sum(math.isinf(time) for time in times)),
+            *(reached if has_target(target) else ['–'] * len(reached)),
         ])
     return rows
 

@@ -63,6 +63,15 @@ def fix_target(
     return read_target(shards)
 
 
+def has_target(target: dict[str, Any]) -> bool:
+    """Whether the baseline learned anything, so that there is a way to go.
+
+    Args:
+        target: Content of the target shard.
+    """
+    return target['target'] > fmean(target['untrained'].values())
+
+
 def read_target(shards: Shards) -> dict[str, Any]:
     """The fixed target.
 

@@ -84,6 +84,20 @@ def test_time_to_target_by_hand(root):
     assert new[4].startswith('0.57 (0.56 to ') and new[5] == '0'
 
 
+def test_a_baseline_that_learns_nothing_sets_no_target(root):
+    shards = Shards(root / 'time_to_target' / 'small')
+    shards.target.unlink()
+    untrained = [shards.untrained('e', s) for s in (0, 1)]
+    for path in untrained:
+        write_shard(dict(values=dict(linear=70.0)), path)
+    fix_target(shards, 'mae', 'linear', untrained,
+               [shards.branch('mae', 'k', s, 1.0) for s in (0, 1)], [])
+    text = study_tables(shards)
+    assert 'mae ends no better (60.0 ± 0.1) than the untrained encoder (70.0' in text
+    assert rows(text)['new'][0] == ['3', '200', '62.0 ± 0.1', '–', '–', '–']
+    assert 'probe without a target, since mae ends no better' in draw_summary(root)
+
+
 def test_equal_time_images_and_views_by_hand(root):
     table = rows(study_tables(Shards(root / 'time_to_target' / 'small')))
     mae, new = table['mae'][1], table['new'][1]
