@@ -326,7 +326,7 @@ def test_summary_by_hand(root):
         '4.00 (4.00 to 4.00)', '0.50', '–', '–']
     assert [table[f'clmae_vit_8xb1_{n}'][0][:2] for n in 'ab'] == [
         ['peer_x_y', '5.00 (5.00 to 5.00)'], ['peer_x_y', '6.00 (6.00 to 6.00)']]
-    assert table['data'] == [['config', 'iterations', 'mine', 'untrained']]
+    assert table['data'] == [['config', 'last logged iteration', 'mine', 'untrained']]
     assert table['mini'] == [
         ['htc_vit_x', '1,200', 'box AP 11.0 ± 1.4, mask AP 1.0 ± 0.0 (2 seeds)',
          'box AP 9.0, mask AP 1.0 (1 seed)'],
