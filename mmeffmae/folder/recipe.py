@@ -41,7 +41,7 @@ ENCODERS = {
 }
 #: Width and depth of the plain ones.
 SIZES = {(192, 12): 'vit-tiny', (384, 12): 'vit-small', (768, 12): 'vit-base',
-          (1024, 24): 'vit-large', (1280, 32): 'vit-huge'}
+         (1024, 24): 'vit-large', (1280, 32): 'vit-huge'}
 
 
 @dataclass(frozen=True)
