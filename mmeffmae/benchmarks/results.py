@@ -199,9 +199,9 @@ def _logs(files: list[Path]) -> str:
         curves = {name: dict(zip(curve['iterations'], curve['values']))
                   for name, curve in of['curves'].items()}
         iterations = sorted({step for curve in curves.values() for step in curve})
-        # The first, the last, and three between.
-        for part in range(5):
-            step = iterations[part * (len(iterations) - 1) // 4]
+        # The first, the last, and up to three between.
+        places = {part * (len(iterations) - 1) // 4 for part in range(5)}
+        for step in [iterations[place] for place in sorted(places)]:
             rows.append([stem, f'{step:,}', *(
                 f'{curves[name][step]:.3f}' if step in curves.get(name, {}) else '–'
                 for name in names)])

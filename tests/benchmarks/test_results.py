@@ -242,6 +242,8 @@ def test_every_kind_of_file_is_drawn(tmp_path):
                    iterations=1200, values={'box AP': 12.34}))
     for folder, content in contents.items():
         write_shard(content, tmp_path / folder / 'one.json')
+    write_shard(dict(curves=dict(loss=dict(iterations=[450, 500], values=[2., 1.]))),
+                tmp_path / 'logs' / 'short.json')
     table = rows(draw_tables(tmp_path))
     assert table['one'][:2] == [['untrained', '4', 'final', '36.2', '–'],
                             ['trained', '4', 'final', '48.5', '57.7']]
@@ -254,6 +256,7 @@ def test_every_kind_of_file_is_drawn(tmp_path):
     assert table['one'][2:] == [
         ['0', '0.000', '–'], ['2', '0.250', '–'], ['4', '0.500', '–'],
         ['6', '0.750', '–'], ['8', '1.000', '0.250']]
+    assert table['short'] == [['450', '2.000', '–'], ['500', '1.000', '–']]
     assert table['mad'] == [['0.2500 (0.2000 to 0.3000)',
                              '0.5000 (0.4000 to 0.6000)',
                              '0.5000 (0.4000 to 0.6000)']]

@@ -245,10 +245,17 @@ def test_one_classifier_is_judged_at_several_drop_ratios(
         folder, tmp_path, run, monkeypatch):
     config = tmp_path / 'classifier.py'
     config.write_text(CLASSIFIER.replace('{root}', str(folder)))
-    model = build_model(Config.fromfile(config), seed=3)
-    # Always class 0, to which half of the photographs belong.
-    model.head.fc.weight.data.zero_()
-    model.head.fc.bias.data.copy_(torch.tensor([1., 0.]))
+    model = build_model(Config.fromfile(config), seed=3).eval()
+    # The wrong class of each, by the brightness that a random encoder shows.
+    dark, light = (
+        torch.from_numpy(np.stack([
+            np.asarray(Image.open(file)) for file in (folder / 'val' / name).iterdir()
+        ])).permute(0, 3, 1, 2) for name in ('dark', 'light'))
+    means = [model.backbone(model.data_preprocessor(
+        dict(inputs=list(images)))['inputs'])[-1].mean(0) for images in (dark, light)]
+    away, middle = means[1] - means[0], (means[0] + means[1]) / 2
+    model.head.fc.weight.data = torch.stack([away, -away]).detach()
+    model.head.fc.bias.data = torch.stack([-away @ middle, away @ middle]).detach()
     torch.save(dict(state_dict=model.state_dict()), tmp_path / 'weights.pth')
     calls, call = set(), TokenDrop.__call__
 
@@ -263,8 +270,8 @@ def test_one_classifier_is_judged_at_several_drop_ratios(
     assert calls == {('redundancy', 0), ('redundancy', .5), ('random', .5)}
     assert [(arm['metric'], arm['drop_ratio'], arm['tokens'], arm['values'])
             for arm in json.loads(shard.read_text())['arms']] == [
-        ('redundancy', 0, [6, 6, 6], [50.0]), ('redundancy', .5, [6, 3, 1], [50.0]),
-        ('random', .5, [6, 3, 1], [50.0, 50.0])]
+        ('redundancy', 0, [6, 6, 6], [0.0]), ('redundancy', .5, [6, 3, 1], [0.0]),
+        ('random', .5, [6, 3, 1], [0.0, 0.0])]
     with pytest.raises(SystemExit, match='error: a drop ratio of 0.9 leaves none'):
         run(*command, '--drop-ratios', .9)
     with pytest.raises(SystemExit, match='error: .* has no test_cfg, test_dataloader'):
