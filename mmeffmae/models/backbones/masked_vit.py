@@ -237,6 +237,7 @@ class MaskedViT(VisionTransformer):
                 f'drop_ratio {ratio} with out_type \'featmap\' (MaskedViT): dropped '
                 'tokens leave holes in the map, so use drop_ratio 0 for dense '
                 'tasks, the weights are the same, or another out_type')
+
     def add_mask_token(self) -> None:
         """Create what stands for hidden patches; pre-training alone has it."""
         token = torch.empty(1, 1, self.embed_dims)
