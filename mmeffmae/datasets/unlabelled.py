@@ -22,9 +22,10 @@ from .skip_unreadable import SkipUnreadable
 #: File name endings, in any case, that are taken for images.
 EXTENSIONS = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
 #: How a user points a config at the data.
-MEND = ('pass --cfg-options train_dataloader.dataset.data_root=FOLDER, or '
-         'link the data there (the built-in mini scenes are written by '
-         'tools/make_mini_scenes.py)')
+MEND = ('pass --cfg-options train_dataloader.dataset.data_root=FOLDER (and '
+         "train_dataloader.dataset.data_prefix='' where the config names a "
+         'sub-folder), or link the data there (the built-in mini scenes are written '
+         'by tools/make_mini_scenes.py)')
 
 
 def check_folder(folder: str, owner: str) -> None:

@@ -79,7 +79,8 @@ def test_missing_or_empty_folder(tmp_path, make, reason):
         (folder / 'notes.txt').write_text('no image')
     with pytest.raises(FileNotFoundError) as error:
         build(folder)
-    for part in (str(folder), reason, 'UnlabelledImages', 'data_root=FOLDER'):
+    for part in (str(folder), reason, 'UnlabelledImages', 'data_root=FOLDER',
+                 "data_prefix=''"):
         assert part in str(error.value)
 
 
