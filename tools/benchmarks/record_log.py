@@ -44,6 +44,7 @@ def main(argv: list[str] | None = None) -> None:
                 for name in args.names
             },
             **provenance()), args.json)
+    print(f'written: {args.json}')
 
 
 if __name__ == '__main__':
