@@ -90,10 +90,10 @@ def fuzz(config: dict, number: int) -> tuple[str, list, object]:
     return kind, list(path), value
 
 
-def is_training(stopped: TooSlow) -> bool:
+def is_training(error: BaseException) -> bool:
     """Whether it was stopped amid training, after some iterations."""
     loops = [frame.f_locals.get('self')
-             for frame, _ in traceback.walk_tb(stopped.__traceback__)]
+             for frame, _ in traceback.walk_tb(error.__traceback__)]
     return any(isinstance(loop, BaseLoop) and loop.iter > 2 for loop in loops)
 
 
@@ -104,7 +104,10 @@ def run(path: Path, work_dir: str) -> tuple[str, str]:
     tool = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tool)
 
+    stopped = []
+
     def stop(number, frame):
+        stopped.append(number)
         raise TooSlow
     signal.signal(signal.SIGPROF, stop)
     signal.setitimer(signal.ITIMER_PROF, SECONDS)
@@ -115,12 +118,13 @@ def run(path: Path, work_dir: str) -> tuple[str, str]:
         return 'ran', ''
     except SystemExit as left:
         return 'error', str(left.code)
-    except TooSlow as stopped:
-        if is_training(stopped):
+    except BaseException as error:
+        if not stopped:
+            return 'raw', f'{type(error).__name__}: {error}'
+        # Not only TooSlow: a bare except on the way makes another error of it.
+        if is_training(error):
             return 'ran', f'longer than {SECONDS} s'
         return 'hang', traceback.format_exc()[-1500:]
-    except BaseException as error:
-        return 'raw', f'{type(error).__name__}: {error}'
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
         signal.alarm(0)
