@@ -195,14 +195,7 @@ install_packages() {
 }
 
 progress_line() {
-    local count
-    count=$(grep -aoE '^ *\[[0-9]+/[0-9]+\]' "$1" 2>/dev/null | tail -n 1 | tr -d ' []')
-    if [ -n "$count" ]; then
-        printf '[ %s ] files compiled' "$count"
-    else
-        grep -aE 'Collecting |Downloading |Installing |Building ' "$1" 2>/dev/null |
-            tail -n 1 | sed 's/^ *//' | cut -c1-100
-    fi
+    install_progress "$1"
 }
 
 if [ -e "$VENV" ] && ! python_works "$PYTHON"; then

@@ -31,7 +31,23 @@ trap 'exit 143' TERM
 # What a running step says about itself: the last line of its log. A
 # script may define its own.
 progress_line() {
+    last_line "$1"
+}
+
+last_line() {
     tail -n 1 "$1" 2>/dev/null | sed 's/^.* - INFO - //' | cut -c1-100
+}
+
+# What pip is at; the last line of its log may be a compiler's.
+install_progress() {
+    local count
+    count=$(grep -aoE '^ *\[[0-9]+/[0-9]+\]' "$1" 2>/dev/null | tail -n 1 | tr -d ' []')
+    if [ -n "$count" ]; then
+        printf '[ %s ] files compiled' "$count"
+    else
+        grep -aE 'Collecting |Downloading |Installing |Building ' "$1" 2>/dev/null |
+            tail -n 1 | sed 's/^ *//' | cut -c1-100
+    fi
 }
 
 # step TITLE MEND COMMAND...: runs the command with its output in a log,

@@ -46,6 +46,15 @@ else
     TESTS=(tests/test_compat.py)
 fi
 
+# Only the first step installs.
+progress_line() {
+    if [ "$STEP_NUMBER" -eq 1 ]; then
+        install_progress "$1"
+    else
+        last_line "$1"
+    fi
+}
+
 pip_install() {
     "$VENV/bin/python" -m pip install --disable-pip-version-check \
         --constraint "$VENV/constraints.txt" "$@"
