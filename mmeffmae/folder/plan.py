@@ -3,6 +3,7 @@
 import copy
 import math
 import statistics
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -245,6 +246,7 @@ class _Planner:
         """Times and bytes, or None if the memory does not do."""
         config = recipe.config(self.survey, self.images, self.request.options)
         config.auto_scale_lr = None
+        begin = time.monotonic()
         try:
             speed = measure(config, recipe.batch, self.machine)
         except (ValueError, AssertionError) as error:
@@ -252,6 +254,8 @@ class _Planner:
                 f'{recipe.method} with {recipe.encoder} at {recipe.img_size} px in '
                 f'patches of {recipe.patch_size} px cannot be trained: {error}'
             ) from error
+        if self.seconds is not None:
+            self.seconds -= round(time.monotonic() - begin)
         if speed is None or speed.memory > self.machine.memory:
             return None
         return speed
@@ -400,8 +404,8 @@ class _Planner:
         return (
             f'--minutes {self.request.minutes:g} is too short for {epochs} epoch'
             f'{"s" * (epochs > 1)}: {self.num_images:,} images at {rate:.1f} images/s '
-            f'take {_duration(one)} each, and {_duration(spent)} go to the survey, '
-            f'the start, the export and the report. What would fit: '
+            f'take {_duration(one)} each, and {_duration(spent)} go to survey, '
+            f'measuring, start, export and report. What would fit: '
             f'{", or ".join(ways)}')
 
     def _check_disk(self, speed: Speed) -> None:

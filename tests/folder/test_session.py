@@ -152,11 +152,15 @@ def planned(photographs, tmp_path, monkeypatch):
     images = tmp_path / 'images.txt'
     images.write_text('\n'.join(survey.names))
     steps = []
+    clock = SimpleNamespace(now=0.)
+    monkeypatch.setattr(
+        plan_module, 'time', SimpleNamespace(monotonic=lambda: clock.now))
 
     def plan(num_images=5000, machine=GPU, elapsed=0, image_bytes=2**25,
-             rate=100, load_seconds=1e-3, **asked):
+             rate=100, load_seconds=1e-3, measuring=0, **asked):
         def measure(config, batch, machine):
             steps.append((config.model.backbone.arch, batch))
+            clock.now += measuring
             width = 'tsblh'.index(config.model.backbone.arch[0])
             memory = width * 2**29 + batch * image_bytes
             size = config.model.backbone.img_size
@@ -182,6 +186,11 @@ def test_the_plan_fills_the_time(planned):
     assert hooks.checkpoint.interval == 12  # ten minutes
     total = plan.epochs * 20
     assert plan.config.param_scheduler[-1].end == total
+
+
+def test_measuring_takes_of_the_time(planned):
+    plan = planned(minutes=30, img_size=224, patch_size=16, measuring=600)
+    assert plan.epochs == int((1800 - 600 - 45) / (50 / .9))
 
 
 def test_the_rate_falls_from_that_of_short_runs_to_maes(planned):
