@@ -31,6 +31,7 @@ _TRAINING_FIELDS = ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper')
 _TESTING_FIELDS = ('model', 'test_dataloader', 'test_cfg', 'test_evaluator')
 _AMP_READY = ('OptimWrapper', 'AmpOptimWrapper', 'BFloat16OptimWrapper',
               'mmeffmae.BFloat16OptimWrapper')
+_AMP_OPTIONS = ('dtype', 'loss_scale', 'use_fsdp', 'enabled')
 _EXTRAS = {'mmdet': 'det', 'mmseg': 'seg'}
 
 
@@ -214,7 +215,7 @@ def use_amp(cfg: Config) -> None:
         raise ConfigError(f'--amp: optim_wrapper.type={wrapper.type!r} has '
                           'no mixed-precision form; set its precision in the '
                           'config instead')
-    for option in ('dtype', 'loss_scale', 'use_fsdp', 'enabled'):
+    for option in _AMP_OPTIONS:
         wrapper.pop(option, None)
     if cfg.get('default_scope') != 'mmdet':
         wrapper.update(type='mmeffmae.BFloat16OptimWrapper', enabled=True)
@@ -224,6 +225,24 @@ def use_amp(cfg: Config) -> None:
                           'GPU: leave --amp out')
     wrapper.update(
         type='AmpOptimWrapper', dtype='float16', loss_scale='dynamic')
+
+
+def leave_amp_to_gpus(cfg: Config) -> list[str]:
+    """Train in float32 on a CPU where a config names ``AmpOptimWrapper``.
+
+    mmengine's wrapper refuses CPUs, so a recipe could not be tried out there.
+
+    Returns:
+        list: What the user should know, for the log.
+    """
+    wrapper = cfg.optim_wrapper
+    if wrapper.get('type') != 'AmpOptimWrapper' or get_device() != 'cpu':
+        return []
+    for option in _AMP_OPTIONS:
+        wrapper.pop(option, None)
+    wrapper.type = 'OptimWrapper'
+    return ['optim_wrapper.type: AmpOptimWrapper needs a GPU, there is none: trains '
+            'in float32']
 
 
 def world_size(launcher: str) -> int:

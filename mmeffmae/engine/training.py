@@ -7,7 +7,12 @@ from mmengine.runner import Runner
 
 from mmeffmae.checkpoint import register_safe_loader
 
-from .launch import build_runner, init_cpu_process_group, world_size
+from .launch import (
+    build_runner,
+    init_cpu_process_group,
+    leave_amp_to_gpus,
+    world_size,
+)
 from .lr_scaling import scale_lr
 
 
@@ -15,6 +20,8 @@ def training_runner(
     cfg: Config, scale: bool = True, notes: Sequence[str] = ()
 ) -> Runner:
     """Scale the learning rate, start the processes' group, build the runner.
+
+    Automatic mixed precision of mmengine is left out where there is no GPU.
 
     Args:
         cfg: A training config with ``launcher``; changed in place.
@@ -30,6 +37,7 @@ def training_runner(
         scaling = scale_lr(cfg, world_size(cfg.launcher))
     else:
         cfg.auto_scale_lr = None
+    notes = [*notes, *leave_amp_to_gpus(cfg)]
     init_cpu_process_group(cfg)
     register_safe_loader()
     runner = build_runner(cfg)

@@ -12,6 +12,7 @@ from mmeffmae.engine import launch
 from mmeffmae.engine.launch import (
     ConfigError,
     init_cpu_process_group,
+    leave_amp_to_gpus,
     load_config,
     use_amp,
     world_size,
@@ -82,6 +83,22 @@ def test_amp_of_mmdet_is_float16_on_gpus_only(monkeypatch):
     use_amp(cfg)
     assert cfg.optim_wrapper.type == 'AmpOptimWrapper'
     assert cfg.optim_wrapper.dtype == 'float16'
+
+
+def test_recipes_in_float16_can_be_tried_on_a_cpu(monkeypatch, tiny_cfg, build_runner):
+    cfg = tiny_cfg(dict(train_cfg=dict(max_epochs=1)))
+    cfg.optim_wrapper.update(
+        type='AmpOptimWrapper', dtype='float16', loss_scale='dynamic')
+    for device in ('cuda', 'cpu'):
+        monkeypatch.setattr('mmeffmae.engine.launch.get_device',
+                            lambda device=device: device)
+        notes = leave_amp_to_gpus(cfg)
+        if device == 'cuda':
+            assert not notes and cfg.optim_wrapper.dtype == 'float16'
+    assert 'trains in float32' in notes[0]
+    runner = build_runner(cfg)
+    runner.train()
+    assert runner.iter == 6
 
 
 def test_amp_refuses_wrappers_it_does_not_know():
