@@ -18,6 +18,7 @@ from mmeffmae.engine.launch import (
     world_size,
 )
 from mmeffmae.engine.lr_scaling import scale_lr
+from mmeffmae.engine.training import training_runner
 
 ROOT = Path(__file__).parents[2]
 
@@ -86,17 +87,15 @@ def test_amp_of_mmdet_is_float16_on_gpus_only(monkeypatch):
 
 
 def test_recipes_in_float16_can_be_tried_on_a_cpu(monkeypatch, tiny_cfg, build_runner):
-    cfg = tiny_cfg(dict(train_cfg=dict(max_epochs=1)))
+    cfg = tiny_cfg(dict(train_cfg=dict(max_epochs=1), launcher='none'))
     cfg.optim_wrapper.update(
         type='AmpOptimWrapper', dtype='float16', loss_scale='dynamic')
-    for device in ('cuda', 'cpu'):
-        monkeypatch.setattr('mmeffmae.engine.launch.get_device',
-                            lambda device=device: device)
-        notes = leave_amp_to_gpus(cfg)
-        if device == 'cuda':
-            assert not notes and cfg.optim_wrapper.dtype == 'float16'
-    assert 'trains in float32' in notes[0]
-    runner = build_runner(cfg)
+    with monkeypatch.context() as patch:
+        patch.setattr('mmeffmae.engine.launch.get_device', lambda: 'cuda')
+        assert not leave_amp_to_gpus(cfg) and 'dtype' in cfg.optim_wrapper
+    monkeypatch.setattr('mmeffmae.engine.launch.get_device', lambda: 'cpu')
+    monkeypatch.setattr('mmeffmae.engine.training.build_runner', build_runner)
+    runner = training_runner(cfg, scale=False)
     runner.train()
     assert runner.iter == 6
 
