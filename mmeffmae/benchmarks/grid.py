@@ -14,7 +14,7 @@ from .claim import claim
 from .probing import probe_encoder
 from .shards import Shards, read_json, write_shard
 from .step_time import measure_arms
-from .study import FRACTIONS, RATES, Study
+from .study import FRACTIONS, Study
 from .target import fix_target
 from .training import Run
 
@@ -85,9 +85,11 @@ class Grid:
         self._work([Unit('timing', done, run)])
 
     def tune(self, arms: Sequence[str]) -> None:
-        """Try every learning rate of the arms at the first fraction."""
+        """Try every learning rate of the arms at the first fraction, unless one."""
+        rates = self.study.rates
         self._work(
-            self._trial(arm, rate) for arm in arms for rate in RATES)
+            self._trial(arm, rate) for arm in arms for rate in rates
+            if len(rates) > 1)
 
     def train(self, arms: Sequence[str], seeds: Sequence[int]) -> None:
         """Train and probe the arms; the baseline first, then the target.
@@ -228,13 +230,16 @@ class Grid:
                 **provenance(get_device())), path)
 
     def best_rate(self, arm: str) -> float:
-        """Factor of the best trial; of equals the smallest.
+        """Factor of the best trial, of equals the first; or the only one.
 
         Raises:
             FileNotFoundError: A trial is missing.
         """
+        rates = self.study.rates
+        if len(rates) == 1:
+            return rates[0]
         seed, values = self.study.tune_seed, {}
-        for rate in RATES:
+        for rate in rates:
             key = self._key(self._run(arm, seed, rate))
             path = self.shards.trial(arm, key, seed)
             if not path.is_file():
@@ -242,7 +247,7 @@ class Grid:
                     f'{path} is not there: the learning rate of {arm} is not tuned '
                     'yet, run the stage "tune" first')
             values[rate] = read_json(path)['values'][self.study.target_probe]
-        return max(RATES, key=lambda rate: values[rate])
+        return max(rates, key=lambda rate: values[rate])
 
     def _fix_target(self) -> None:
         study = self.study

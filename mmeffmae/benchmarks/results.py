@@ -6,12 +6,15 @@ from itertools import takewhile
 from pathlib import Path
 from statistics import fmean
 
+from .curves import read_arms
+from .data_size import arms_by_size, plot_sizes, size_table
 from .plot import plot_study
 from .probe_tables import probe_tables
 from .shards import Shards, read_json
 from .speed_tables import cost_tables, data_tables, machine_of, scaling_tables
 from .stability import stability_tables
 from .tables import markdown_table, measured, study_tables
+from .target import read_target
 
 #: Where the README takes the results in.
 MARKERS = ('<!-- measured -->', '<!-- /measured -->')
@@ -26,6 +29,9 @@ def draw_plots(root: Path) -> list[Path]:
         if shards.target.is_file():
             drawn.append(root / 'plots' / f'{shards.root.name}.png')
             plot_study(shards, drawn[-1])
+            if arms := arms_by_size(read_arms(shards)):
+                drawn.append(root / 'plots' / f'{shards.root.name}_sizes.png')
+                plot_sizes(arms, read_target(shards)['probe'], drawn[-1])
     return drawn
 
 
@@ -46,6 +52,11 @@ def draw_tables(root: Path, plots: str = 'plots') -> str:
         parts += [f'## Time to target: {name}', study_tables(shards)]
         if shards.target.is_file():
             parts.append(f'![Probe against time]({plots}/{name}.png)')
+            if arms := arms_by_size(read_arms(shards)):
+                parts += [
+                    'The same branches by the number of photographs:',
+                    size_table(arms, read_target(shards)['probe']),
+                    f'![Probe against photographs]({plots}/{name}_sizes.png)']
     for title, name, draw in _SECTIONS:
         if files := sorted((root / name).glob('*.json')):
             parts += [f'## {title}', draw(files)]

@@ -69,7 +69,8 @@ def measure_arms(
 
     Returns:
         Of every arm ``step_seconds`` (spread over the rounds), ``images`` and
-        masked ``views`` of a step, and ``saved_bytes`` for the backward pass.
+        masked ``views`` of a step, ``saved_bytes`` for the backward pass, and the
+        number of ``photographs`` to learn from.
     """
     processes = min(processes, rounds)
     results: dict[str, dict[str, Any]] = {}
@@ -122,4 +123,5 @@ def _counts(runner: Runner, batch: dict) -> dict[str, Any]:
     return dict(
         images=len(images),
         views=len(images) * model.draw_plan(images[:1]).num_views,
-        saved_bytes=saved_bytes(model, loss))
+        saved_bytes=saved_bytes(model, loss),
+        photographs=len(runner.train_dataloader.dataset))

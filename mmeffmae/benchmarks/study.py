@@ -17,7 +17,7 @@ FRACTIONS = (0.25, 0.5, 0.75, 1.0)
 COOLDOWN = 0.2
 #: Every point above is a whole step when the budget is a multiple of this.
 STEP_UNIT = 20
-#: Factors of the learning rate that are tried, at the first fraction.
+#: Factors of the learning rate that are tried by default, at the first fraction.
 RATES = (0.5, 1, 2, 4)
 #: What a budget can be counted in.
 BUDGET_KINDS = ('time', 'images', 'views')
@@ -40,6 +40,7 @@ class Study:
             of isolated steps, images, or masked views, of one arm and seed.
         seeds: Seeds of every arm; those of the baseline fix the target.
         tune_seed: Seed of the learning-rate trials, none of ``seeds``.
+        rates: Factors of the learning rate to try; a single one is taken untried.
         warmup: Share of the budget.
         probes: Names in :data:`mmeffmae.evaluation.probes.PROBES`, of every
             branch.
@@ -52,6 +53,7 @@ class Study:
     budget: Mapping[str, Any]
     seeds: tuple[int, ...]
     tune_seed: int
+    rates: tuple[float, ...] = RATES
     warmup: float = 0.05
     probes: tuple[str, ...] = ('knn', 'linear')
     target_probe: str = 'linear'
@@ -70,7 +72,8 @@ class Study:
             for name, value in Config.fromfile(path).to_dict().items()
             if not name.startswith('_')
         }
-        needed = known - {'warmup', 'probes', 'target_probe', 'final_probes'}
+        needed = known - {
+            'rates', 'warmup', 'probes', 'target_probe', 'final_probes'}
         if wrong := sorted(needed - set(settings)) + sorted(set(settings) - known):
             raise ValueError(
                 f'{path}: {", ".join(wrong)} is missing or unknown: an arms file '
@@ -89,6 +92,10 @@ class Study:
             raise ValueError(
                 f'{self.path}: budget.kind {self.budget.get("kind")!r} is unknown: '
                 f'use one of {", ".join(BUDGET_KINDS)}')
+        if not self.rates:
+            raise ValueError(
+                f'{self.path}: rates is empty: give the factors of the learning rate '
+                'to try, or a single one to take untried')
         if self.target_probe not in self.probes:
             raise ValueError(
                 f'{self.path}: target_probe {self.target_probe!r} is none of the '

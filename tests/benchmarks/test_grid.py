@@ -1,5 +1,6 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
 """A whole comparison in small: two arms, two seeds, on generated images."""
+import dataclasses
 import os
 import runpy
 import shutil
@@ -144,11 +145,11 @@ def calls(monkeypatch):
 
 def test_whole_command(folder, tmp_path, monkeypatch, capsys):
     """Everything is real; then nothing is left to do."""
+    (folder / 'whole.py').write_text(f'{ARMS}rates = (2, 4)\n')
     monkeypatch.setattr(sys, 'argv', [
-        'time_to_target.py', str(folder / 'small.py'), '--rounds', '1', '--shards',
+        'time_to_target.py', str(folder / 'whole.py'), '--rounds', '1', '--shards',
         str(tmp_path / 'shards'), '--work-dir', str(tmp_path / 'work'), '--stages',
         'time', 'tune', 'train', 'report', 'final'])
-    monkeypatch.setattr('mmeffmae.benchmarks.grid.RATES', (4,))
     for module in ('curves', 'grid'):
         monkeypatch.setattr(f'mmeffmae.benchmarks.{module}.FRACTIONS', (0.5, 1.0))
 
@@ -164,7 +165,8 @@ def test_whole_command(folder, tmp_path, monkeypatch, capsys):
         assert [of['images'] for of in found] == 2 * [20, 40]
         assert found[0]['views'] == 10 * views
         # Scaled from 4 images to 2, and tuned.
-        assert found[0]['lr'] == pytest.approx(0.5e-3 * 4)
+        assert found[0]['rate'] in (2, 4)
+        assert found[0]['lr'] == pytest.approx(0.5e-3 * found[0]['rate'])
         assert found[0]['cost']['energy'] == dict(gpu_joules='not measured')
         assert len(list((shards.root / arm / 'final').glob('*.json'))) == 2
     assert read_json(shards.target)['baseline'] == 'mae'
@@ -217,6 +219,14 @@ def test_no_piece_begins_after_the_time(grid, calls):
     with pytest.raises(TimeIsUp, match='run the command again'):
         grid.tune(['mae'])
     assert calls == []
+
+
+def test_a_single_rate_is_taken_untried(grid, calls):
+    grid.study = dataclasses.replace(grid.study, rates=(0.5,))
+    grid.tune(['mae'])
+    assert calls == []
+    grid.train(['mae'], [0])
+    assert {call[2] for call in calls} == {0.5}
 
 
 def test_training_before_tuning(grid, calls):
@@ -307,6 +317,7 @@ def test_keys_name_what_decides_the_result(folder):
     ("budget = dict(kind='hours', amount=1)", "'hours' is unknown"),
     ('tune_seed = 1', 'one of the seeds'),
     ("target_probe = 'knn'", "'knn' is none of the probes linear"),
+    ('rates = ()', 'rates is empty'),
     ('amount = 3', 'amount is missing or unknown'),
 ])
 def test_wrong_arms_files(folder, tmp_path, line, words):

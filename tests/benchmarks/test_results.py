@@ -10,6 +10,7 @@ import pytest
 from mmeffmae.benchmarks.curves import read_arms
 from mmeffmae.benchmarks.results import (
     MARKERS,
+    draw_plots,
     draw_tables,
     fill_markers,
 )
@@ -105,6 +106,24 @@ def test_equal_time_images_and_views_by_hand(root):
     assert mae == ['60.0 ± 0.1', '60.0 ± 0.1', '60.0 ± 0.1']
     assert new == ['60.0 ± 0.1 (+0.0, not resolved)', '62.0 ± 0.1 (+2.0)',
                    '60.0 ± 0.1 (+0.0, not resolved)']
+
+
+def test_numbers_of_photographs_by_hand(root):
+    assert 'number of photographs' not in draw_tables(root)
+    path = root / 'time_to_target' / 'small' / 'timing.json'
+    timing = json.loads(path.read_text())
+    for (name, size), views in zip([('mae', 5000), ('new', 200)], (10, 10)):
+        timing['arms'][name].update(photographs=size, views=views)
+    write_shard(timing, path)
+    table = rows(draw_tables(root).split('by the number of photographs')[1])
+    # The fewest first; 100 steps of ten views.
+    assert list(table)[2:4] == ['200', '5,000']
+    assert table['photographs'][0][1:] == [
+        *(f'{views} views, %' for views in (250, 500, 750, '1,000')),
+        'views of each at the end']
+    assert table['200'][0] == [
+        '3', '59.0 ± 0.1', '60.0 ± 0.1', '61.0 ± 0.1', '62.0 ± 0.1', '5']
+    assert [path.name for path in draw_plots(root)] == ['small.png', 'small_sizes.png']
 
 
 def test_energy_is_not_measured_unless_always(root):
