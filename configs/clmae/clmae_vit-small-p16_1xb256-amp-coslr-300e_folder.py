@@ -9,10 +9,12 @@ _base_ = [
     '../_base_/schedules/coslr_300e.py',
     '../_base_/pretrain_runtime.py',
 ]
+# A decoder as wide for ViT-S as MAE's for ViT-B.
 model = dict(
     backbone=dict(
         arch='s',
         stem=dict(type='mmeffmae.ConvStem', kind='overlap2'),
         ffn=dict(type='mmeffmae.ConvFFN'),
-        share_attn=1))
+        share_attn=1),
+    neck=dict(decoder_embed_dim=256, decoder_num_heads=8))
 optim_wrapper = dict(paramwise_cfg=dict(dwconv_decay_mult=0.0))

@@ -10,8 +10,10 @@ _base_ = [
     '../_base_/pretrain_runtime.py',
 ]
 # Every image is seen as four masked views.
+# A decoder as wide for ViT-S as MAE's for ViT-B.
 model = dict(
     backbone=dict(arch='s'),
+    neck=dict(decoder_embed_dim=256, decoder_num_heads=8),
     head=dict(consistency=dict(type='mmeffmae.SelfConsistencyLoss')),
     masking=dict(
         _delete_=True, type='mmeffmae.ParallelMasking', num_parts=4))

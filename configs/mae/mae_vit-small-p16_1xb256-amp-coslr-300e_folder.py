@@ -9,5 +9,8 @@ _base_ = [
     '../_base_/schedules/coslr_300e.py',
     '../_base_/pretrain_runtime.py',
 ]
-model = dict(backbone=dict(arch='s'))
+# As wide for ViT-S as MAE's for ViT-B.
+model = dict(
+    backbone=dict(arch='s'),
+    neck=dict(decoder_embed_dim=256, decoder_num_heads=8))
 train_dataloader = dict(batch_size=256)

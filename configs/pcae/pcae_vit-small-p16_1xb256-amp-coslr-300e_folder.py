@@ -10,5 +10,9 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 # 0.9999 is for runs of 100,000 iterations; the log warns if it is too slow.
-model = dict(backbone=dict(arch='s'), teacher=dict(momentum=0.999))
+# A decoder as wide for ViT-S as MAE's for ViT-B.
+model = dict(
+    backbone=dict(arch='s'),
+    neck=dict(decoder_embed_dim=256, decoder_num_heads=8),
+    teacher=dict(momentum=0.999))
 train_dataloader = dict(batch_size=256)

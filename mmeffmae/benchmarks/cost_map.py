@@ -197,7 +197,8 @@ def _saved_so_far(model: nn.Module) -> Iterator[list[int]]:
             known.add(storage.data_ptr())
             alive.append(storage)  # so that no address is given twice
             total[0] += storage.nbytes()
-        return tensor
+        # A node that keeps its own output with its history is never freed.
+        return tensor.detach()
 
     with saved_tensors_hooks(note, lambda tensor: tensor):
         yield total

@@ -97,7 +97,8 @@ def saved_bytes(model: nn.Module, compute: Callable[[], Tensor]) -> int:
     def note(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
         saved[storage.data_ptr()] = storage.nbytes()
-        return tensor
+        # A node that keeps its own output with its history is never freed.
+        return tensor.detach()
 
     with saved_tensors_hooks(note, lambda tensor: tensor):
         loss = compute()

@@ -42,6 +42,12 @@ ENCODERS = {
 #: Width and depth of the plain ones.
 SIZES = {(192, 12): 'vit-tiny', (384, 12): 'vit-small', (768, 12): 'vit-base',
          (1024, 24): 'vit-large', (1280, 32): 'vit-huge'}
+#: Widths of decoders: two thirds of the encoder's, as ViT-B has it in the MAE paper
+#: (https://arxiv.org/abs/2111.06377, section 4), so that small encoders do not
+#: spend most of a step in the decoder; at most the paper's 512, which larger
+#: encoders have, too, or half of it for the light one of MAE-fast.
+_DECODERS = {name: 2 * width // 3 for (width, _), name in SIZES.items()}
+_WIDEST, _WIDEST_LIGHT, _HEAD = 512, 256, 32
 
 
 @dataclass(frozen=True)
@@ -117,6 +123,11 @@ class Recipe:
         """Images of an update."""
         return self.batch * self.accumulate
 
+    def decoder_width(self) -> int:
+        """Channels of the decoder behind a plain vision transformer."""
+        widest = _WIDEST_LIGHT if self.method == 'mae-fast' else _WIDEST
+        return min(_DECODERS[self.encoder], widest)
+
     def smaller(self) -> list['Recipe']:
         """The same with each smaller encoder of its family, the largest first."""
         family = [name for name in ENCODERS
@@ -139,6 +150,10 @@ class Recipe:
         backbone.update(
             type=kind, arch=arch, img_size=self.img_size, patch_size=self.patch_size,
             in_channels=survey.channels)
+        if self.encoder in _DECODERS:
+            width = self.decoder_width()
+            cfg.model.neck.update(
+                decoder_embed_dim=width, decoder_num_heads=width // _HEAD)
         if self.init is not None:
             backbone.init_cfg = dict(
                 type='Pretrained', checkpoint=str(self.init.path),

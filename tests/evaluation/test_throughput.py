@@ -3,9 +3,11 @@
 
 Nothing here depends on how fast the machine is.
 """
+import gc
 import json
 import runpy
 import sys
+import weakref
 from pathlib import Path
 
 import pytest
@@ -136,6 +138,20 @@ def test_saved_bytes_by_hand():
     assert size == 4 * (6 * 7 + 6 * 5 + 6 * 5)
     with torch.no_grad():
         assert saved_bytes(model, lambda: model(x)) == 0
+
+
+def test_what_is_counted_is_freed():
+    """Though ``exp`` keeps its own result."""
+    model, kept = Product(), []
+
+    def compute():
+        hidden = model(torch.randn(6, 7)).exp()
+        kept.append(weakref.ref(hidden))
+        return hidden.sum()
+
+    saved_bytes(model, compute)
+    gc.collect()
+    assert kept[0]() is None
 
 
 def test_arms_take_turns():

@@ -24,7 +24,7 @@ from mmeffmae.folder.header import Header
 from mmeffmae.folder.machine import Machine
 from mmeffmae.folder.measure import Speed
 from mmeffmae.folder.plan import Request, make_plan
-from mmeffmae.folder.recipe import PlanError
+from mmeffmae.folder.recipe import METHODS, PlanError, config_folder
 from mmeffmae.folder.report import _next
 from mmeffmae.folder.session import Session
 from mmeffmae.folder.survey import survey_folder
@@ -186,6 +186,19 @@ def test_the_plan_fills_the_time(planned):
     assert hooks.checkpoint.interval == 12  # ten minutes
     total = plan.epochs * 20
     assert plan.config.param_scheduler[-1].end == total
+
+
+@pytest.mark.parametrize('method, widths', [
+    ('mae', (128, 256, 512, 512)), ('pcae', (128, 256, 512, 512)),
+    ('mae-fast', (128, 256, 256, 256))])
+def test_small_encoders_have_narrow_decoders(planned, method, widths):
+    """Heads of 32 channels; ViT-S as in the method's own config."""
+    for encoder, width in zip(('tiny', 'small', 'base', 'large'), widths):
+        neck = planned(encoder=f'vit-{encoder}', method=method).config.model.neck
+        assert (neck.decoder_embed_dim, neck.decoder_num_heads) == (width, width // 32)
+    own = Config.fromfile(config_folder() / METHODS[method]).model
+    assert own.backbone.arch == 's'
+    assert own.neck.decoder_embed_dim == widths[1]
 
 
 def test_measuring_takes_of_the_time(planned):
