@@ -104,10 +104,11 @@ class DenseRun:
         config = Config.fromfile(self.config)
         # Options may name other data than the config.
         config.merge_from_dict(parsed_options(self.options))
-        # The list of labels is no part of the name, which says the share.
-        command = self.command(work_dir) + write_share(
-            config.train_dataloader, self.share, work_dirs)
-        subprocess.run(command, check=True)
+        command = self.command(work_dir)
+        # The list of labels is no part of the name, which says the share, nor of
+        # the record: it has to be given with its absolute path.
+        subprocess.run(command + write_share(
+            config.train_dataloader, self.share, work_dirs), check=True)
         result = DownstreamRun.read(work_dir)
         content: dict[str, Any] = dict(
             data=_data_name(config),

@@ -8,6 +8,7 @@ from statistics import fmean
 
 from .curves import read_arms
 from .data_size import arms_by_size, plot_sizes, size_table
+from .inits import init_tables, plot_inits, read_comparisons
 from .plot import plot_study
 from .probe_tables import probe_tables
 from .shards import Shards, read_json
@@ -32,6 +33,9 @@ def draw_plots(root: Path) -> list[Path]:
             if arms := arms_by_size(read_arms(shards)):
                 drawn.append(root / 'plots' / f'{shards.root.name}_sizes.png')
                 plot_sizes(arms, read_target(shards)['probe'], drawn[-1])
+    if files := sorted((root / 'inits').glob('*.json')):
+        drawn.append(root / 'plots' / 'inits.png')
+        plot_inits(read_comparisons(files), drawn[-1])
     return drawn
 
 
@@ -60,6 +64,8 @@ def draw_tables(root: Path, plots: str = 'plots') -> str:
     for title, name, draw in _SECTIONS:
         if files := sorted((root / name).glob('*.json')):
             parts += [f'## {title}', draw(files)]
+    if any((root / 'inits').glob('*.json')):  # the last section
+        parts.append(f'![Against the share of the labels]({plots}/inits.png)')
     return '\n\n'.join(parts) + '\n'
 
 
@@ -260,6 +266,10 @@ def _dense(files: list[Path]) -> str:
         ['data', 'config', 'encoder', 'seed', 'last logged iteration', *metrics], rows)
 
 
+def _inits(files: list[Path]) -> str:
+    return init_tables(read_comparisons(files)).rstrip()
+
+
 #: Title, folder, and what draws the folder's files.
 _SECTIONS: tuple[tuple[str, str, Callable[[list[Path]], str]], ...] = (
     ('Probes', 'probes', probe_tables),
@@ -273,4 +283,5 @@ _SECTIONS: tuple[tuple[str, str, Callable[[list[Path]], str]], ...] = (
     ('Consistency of predictions', 'consistency', _consistency),
     ('Numbers that runs logged', 'logs', _logs),
     ('Detection and segmentation', 'dense', _dense),
+    ('What a backbone starts from', 'inits', _inits),
 )

@@ -258,7 +258,9 @@ def test_every_kind_of_file_is_drawn(tmp_path):
                 state_bytes=2**30, memory_bytes=2**31, cores_per_gpu=1.2,
                 epoch_seconds=480.)])]),
         dense=dict(data='mini', config='c/htc.py', init='pretrained', seed=1,
-                   iterations=1200, values={'box AP': 12.34}))
+                   iterations=1200, values={'box AP': 12.34}),
+        inits=dict(data='camvid', config='c/upernet.py', init='scratch', seed=1,
+                   share=0.1, iterations=326, values=dict(mIoU=20.04)))
     for folder, content in contents.items():
         write_shard(content, tmp_path / folder / 'one.json')
     write_shard(dict(curves=dict(loss=dict(iterations=[450, 500], values=[2., 1.]))),
@@ -284,6 +286,8 @@ def test_every_kind_of_file_is_drawn(tmp_path):
     assert table['large'] == [['8', 'DDP', '64 × 8', '8.0', '2,048', '25', '2.0', '1.0',
                                '1.2']]
     assert table['mini'] == [['htc', 'pretrained', '1', '1,200', '12.3']]
+    assert table['scratch'] == [['20.0']]
+    assert [path.name for path in draw_plots(tmp_path)] == ['inits.png']
 
 
 def test_arms_of_several_seeds_are_compared_by_their_probes(tmp_path):
