@@ -3,5 +3,5 @@
 _base_ = ['../mae/mae_vit-192x6-p8_1xb64-coslr-25e_imagenette64.py']
 custom_hooks = [
     *_base_.custom_hooks,
-    dict(type='mmeffmae.DecorrelationHook', eta=1e-2)
+    dict(type='mmeffmae.DecorrelationHook', eta=1e-3)
 ]
