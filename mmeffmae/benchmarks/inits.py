@@ -232,7 +232,8 @@ class Comparison:
             mend = 'more seeds would tell' if seeds < 3 else 'equal for all we know'
             advice = ('use the public weights, which cost nothing' if
                       other == 'public' else 'pre-training has not paid yet')
-            return f'{text}, not resolved by {seeds} seeds ({mend}): {advice}'
+            number = f'{seeds} seed' + 's' * (seeds > 1)
+            return f'{text}, not resolved by {number} ({mend}): {advice}'
         if gain < 0:
             return f'{text}: ' + ('use the public weights' if other == 'public' else
                                   'pre-training does harm here')

@@ -96,7 +96,7 @@ def test_share_and_start_name_a_dense_run(tmp_path):
      'continued \\+10.0 points over public: use continued'),
     (dict(continued=[70, 75, 72], public=[70, 71, 72]),
      'not resolved by 3 seeds.*use the public weights, which cost nothing'),
-    (dict(scratch=[60], untrained=[50]), 'not resolved by 1 seeds.*has not paid yet'),
+    (dict(scratch=[60], untrained=[50]), 'not resolved by 1 seed .*has not paid yet'),
     (dict(untrained=[60], public=[50]), 'no weights of our own'),
 ])
 def test_verdict(values, words):
