@@ -2,7 +2,7 @@
 # What decorrelation adds to a step of MAE, by layers and interval of updates:
 #     throughput.py --arms benchmarks/arms/dbp_overhead.py --batch-size 64 --json FILE
 # The work is on weights, the same at every batch: its share falls as batches grow.
-# Five ViT-B with the activations of 64 images take 17 GiB.
+# Five ViT-B with the activations of 64 images take about 15 GiB.
 _mae = '../../configs/mae/mae_vit-base-p16_8xb512-amp-coslr-300e_in1k.py'
 
 

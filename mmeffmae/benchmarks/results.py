@@ -267,7 +267,10 @@ def _dense(files: list[Path]) -> str:
 
 
 def _inits(files: list[Path]) -> str:
-    return init_tables(read_comparisons(files)).rstrip()
+    text = init_tables(read_comparisons(files)).rstrip()
+    changed = {changed_options(read_json(path)) for path in files} - {''}
+    lines = [f'Configs with {options}.' for options in sorted(changed)]
+    return '\n\n'.join([*lines, text])
 
 
 #: Title, folder, and what draws the folder's files.

@@ -10,7 +10,7 @@ ARMS = Path(__file__).parents[2] / 'benchmarks/arms'
 
 @pytest.mark.parametrize('path', sorted(ARMS.glob('*.py')), ids=lambda path: path.stem)
 def test_arms_differ(path):
-    """An option whose name is wrong, or that changes nothing, makes two alike."""
+    """An option that changes nothing makes two alike."""
     file = Config.fromfile(path)
     assert file.get('peer', file.get('baseline', next(iter(file.arms)))) in file.arms
     found = set()

@@ -1,6 +1,7 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
 """Tables and pictures: by hand, and as committed."""
 import json
+import re
 import runpy
 import sys
 from pathlib import Path
@@ -369,5 +370,5 @@ def test_committed_tables_are_those_of_the_committed_files():
     readme = (ROOT / 'README.md').read_text()
     summary = draw_summary(root, plots='benchmarks/plots')
     assert readme == fill_markers(readme, summary, 'README.md')
-    assert {path.stem for path in (root / 'plots').glob('*.png')} == {
-        path.parent.name for path in root.glob('time_to_target/*/target.json')}
+    assert {path.name for path in (root / 'plots').glob('*.png')} == set(
+        re.findall(r'\(plots/(.*?)\)', tables))
