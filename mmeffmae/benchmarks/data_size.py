@@ -4,6 +4,7 @@ from pathlib import Path
 from statistics import fmean
 
 from .curves import ArmResult
+from .picture import picture
 from .tables import markdown_table, measured
 
 
@@ -43,32 +44,27 @@ def plot_sizes(arms: list[ArmResult], probe: str, path: Path) -> None:
         probe: Name of a probe.
         path: PNG to write; equal shards give an equal file.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    figure = Figure(figsize=(6.4, 3.8), dpi=120, layout='constrained')
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    sizes = [arm.timing['photographs'] for arm in arms]
-    untrained = [fmean(arm.values_at(0, probe, 'views')) for arm in arms]
-    axes.plot(sizes, untrained, color='black', linestyle='--', linewidth=1,
-              label='untrained')
-    for number, views in enumerate(_positions(arms)):
-        values = [arm.values_at(views, probe, 'views') for arm in arms]
-        color = f'C{number}'
-        axes.plot(sizes, [fmean(of) for of in values], color=color,
-                  label=f'{views:,.0f} views')
-        for size, of in zip(sizes, values):
-            axes.plot([size] * len(of), of, 'o', color=color, markersize=3, alpha=0.5)
-    axes.set_xscale('log')
-    axes.set_xticks(sizes, [f'{size:,}' for size in sizes])
-    axes.minorticks_off()
-    axes.set_xlabel('photographs')
-    axes.set_ylabel(f'{probe} probe, % of held-out photographs')
-    axes.grid(alpha=0.3)
-    axes.legend()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Without the version of matplotlib, which the file would carry otherwise.
-    figure.savefig(path, metadata={'Software': None})
+    with picture(path, 6.4, 3.8) as figure:
+        axes = figure.add_subplot()
+        sizes = [arm.timing['photographs'] for arm in arms]
+        untrained = [fmean(arm.values_at(0, probe, 'views')) for arm in arms]
+        axes.plot(sizes, untrained, color='black', linestyle='--', linewidth=1,
+                  label='untrained')
+        for number, views in enumerate(_positions(arms)):
+            values = [arm.values_at(views, probe, 'views') for arm in arms]
+            color = f'C{number}'
+            axes.plot(sizes, [fmean(of) for of in values], color=color,
+                      label=f'{views:,.0f} views')
+            for size, of in zip(sizes, values):
+                axes.plot(
+                    [size] * len(of), of, 'o', color=color, markersize=3, alpha=0.5)
+        axes.set_xscale('log')
+        axes.set_xticks(sizes, [f'{size:,}' for size in sizes])
+        axes.minorticks_off()
+        axes.set_xlabel('photographs')
+        axes.set_ylabel(f'{probe} probe, % of held-out photographs')
+        axes.grid(alpha=0.3)
+        axes.legend()
 
 
 def _positions(arms: list[ArmResult]) -> list[float]:

@@ -20,6 +20,7 @@ from mmeffmae.evaluation.probes import finetune
 from mmeffmae.evaluation.record import file_hash, provenance
 
 from .dense import DenseRun
+from .picture import picture
 from .shards import read_json, write_shard
 from .statistics import resolved
 from .tables import markdown_table, measured
@@ -283,31 +284,25 @@ def plot_inits(comparisons: Sequence[Comparison], path: Path) -> None:
         comparisons: One panel each.
         path: PNG to write; equal results give an equal file.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
     count = len(comparisons)
-    figure = Figure(figsize=(4.6 * count, 3.6), dpi=120, layout='constrained')
-    FigureCanvasAgg(figure)
-    for number, one in enumerate(comparisons, 1):
-        axes = figure.add_subplot(1, count, number)
-        for name in (name for name in INITS if name in one.values):
-            color = f'C{INITS.index(name)}'
-            shares = sorted(one.values[name])
-            means = [fmean(one.values[name][share]) for share in shares]
-            percent = [100 * share for share in shares]
-            axes.plot(percent, means, color=color, label=name)
-            for x, share in zip(percent, shares):
-                values = one.values[name][share]
-                axes.plot([x] * len(values), values, 'o', color=color, markersize=3)
-        axes.set_xscale('log')
-        ticks = [100 * share for share in one.shares]
-        axes.set_xticks(ticks, [f'{tick:g} %' for tick in ticks])
-        axes.minorticks_off()
-        axes.set_xlabel('share of the labels')
-        axes.set_ylabel(f'{one.metric}, %')
-        axes.set_title(one.title, fontsize=8)
-        axes.grid(alpha=0.3)
-        axes.legend()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Without the version of matplotlib, which the file would carry otherwise.
-    figure.savefig(path, metadata={'Software': None})
+    with picture(path, 4.6 * count, 3.6) as figure:
+        for number, one in enumerate(comparisons, 1):
+            axes = figure.add_subplot(1, count, number)
+            for name in (name for name in INITS if name in one.values):
+                color = f'C{INITS.index(name)}'
+                shares = sorted(one.values[name])
+                means = [fmean(one.values[name][share]) for share in shares]
+                percent = [100 * share for share in shares]
+                axes.plot(percent, means, color=color, label=name)
+                for x, share in zip(percent, shares):
+                    values = one.values[name][share]
+                    axes.plot([x] * len(values), values, 'o', color=color, markersize=3)
+            axes.set_xscale('log')
+            ticks = [100 * share for share in one.shares]
+            axes.set_xticks(ticks, [f'{tick:g} %' for tick in ticks])
+            axes.minorticks_off()
+            axes.set_xlabel('share of the labels')
+            axes.set_ylabel(f'{one.metric}, %')
+            axes.set_title(one.title, fontsize=8)
+            axes.grid(alpha=0.3)
+            axes.legend()

@@ -4,6 +4,7 @@ from pathlib import Path
 from statistics import fmean
 
 from .curves import ArmResult, read_arms
+from .picture import picture
 from .shards import Shards
 from .target import has_target, read_target
 
@@ -15,26 +16,20 @@ def plot_study(shards: Shards, path: Path) -> None:
         shards: A study whose target is fixed.
         path: PNG to write; equal shards give an equal file.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
     target = read_target(shards)
-    figure = Figure(figsize=(6.4, 3.8), dpi=120, layout='constrained')
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    arms = [arm for arm in read_arms(shards) if arm.branches]
-    for number, arm in enumerate(arms):
-        _plot_arm(axes, arm, target['probe'], f'C{number}')
-    if has_target(target):
-        axes.axhline(
-            target['target'], color='black', linestyle='--', linewidth=1,
-            label=f'target {target["target"]:.1f} %')
-    axes.set_xlabel('steps × isolated step time, s')
-    axes.set_ylabel(f'{target["probe"]} probe, % of held-out photographs')
-    axes.grid(alpha=0.3)
-    axes.legend()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Without the version of matplotlib, which the file would carry otherwise.
-    figure.savefig(path, metadata={'Software': None})
+    with picture(path, 6.4, 3.8) as figure:
+        axes = figure.add_subplot()
+        arms = [arm for arm in read_arms(shards) if arm.branches]
+        for number, arm in enumerate(arms):
+            _plot_arm(axes, arm, target['probe'], f'C{number}')
+        if has_target(target):
+            axes.axhline(
+                target['target'], color='black', linestyle='--', linewidth=1,
+                label=f'target {target["target"]:.1f} %')
+        axes.set_xlabel('steps × isolated step time, s')
+        axes.set_ylabel(f'{target["probe"]} probe, % of held-out photographs')
+        axes.grid(alpha=0.3)
+        axes.legend()
 
 
 def _plot_arm(axes, arm: ArmResult, probe: str, color: str) -> None:
