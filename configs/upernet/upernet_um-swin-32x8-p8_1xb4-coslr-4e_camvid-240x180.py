@@ -8,4 +8,9 @@ _base_ = [
 ]
 model = dict(
     data_preprocessor=dict(seg_pad_val=_base_.unlabelled),
-    decode_head=dict(num_classes=11, ignore_index=_base_.unlabelled))
+    decode_head=dict(
+        num_classes=11,
+        ignore_index=_base_.unlabelled,
+        # With weights mmseg leaves unlabelled pixels out of the mean by itself.
+        loss_decode=dict(
+            class_weight=_base_.class_weight, avg_non_ignore=False)))

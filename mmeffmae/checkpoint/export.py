@@ -49,6 +49,8 @@ from .snippets import config_snippets
 
 _PREFIX = 'backbone.'
 _ARCH_NAMES = ('deit-tiny', 'deit-small', 'base', 'large', 'huge')
+#: Output forms of classifiers.
+_POOLED = ('avg_featmap', 'cls_token')
 _SCOPES = ('mmeffmae', 'mmpretrain', 'mmengine', 'mmcv')
 #: Largest difference of features between encoder and export, relative to the
 #: largest feature.
@@ -106,11 +108,12 @@ def export_backbone(checkpoint: str | os.PathLike,
                     out: str | os.PathLike | None = None,
                     config: str | os.PathLike | None = None,
                     prefix: str = _PREFIX) -> ExportResult:
-    """Write the encoder of a pre-training checkpoint as a stock backbone.
+    """Write the encoder of a checkpoint as a stock backbone.
 
     Args:
-        checkpoint: File written by pre-training. It is read without running
-            anything in it.
+        checkpoint: File written by pre-training, or by training a classifier,
+            whose encoder then gives maps in place of a vector. It is read
+            without running anything in it.
         out: File to write. Defaults to ``<checkpoint>_backbone.pth``.
         config: Config file of the run, which is executed. Defaults to the
             text that the checkpoint carries, which is not.
@@ -127,7 +130,7 @@ def export_backbone(checkpoint: str | os.PathLike,
     path = Path(checkpoint)
     content = load_checkpoint_safely(path)
     settings = _settings(content, config, path)
-    encoder = build_encoder(settings, trusted=config is not None)
+    encoder = build_encoder(_with_maps(settings), trusted=config is not None)
     read = load_with_report(
         encoder,
         content.get('state_dict', content),
@@ -188,6 +191,15 @@ def _settings(content: Mapping[str, Any],
             f'checkpoint {path} carries no config with model.backbone: give '
             'the config of the run with --config')
     return settings
+
+
+def _with_maps(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings, of a classifier with the maps before its pooling."""
+    backbone = dict(settings['model']['backbone'])
+    if backbone.get('out_type') in _POOLED:
+        backbone['out_type'] = 'featmap'
+        backbone.pop('drop_ratio', None)  # dropped tokens leave holes in a map
+    return {**settings, 'model': {**settings['model'], 'backbone': backbone}}
 
 
 def build_encoder(settings: Mapping[str, Any], trusted: bool) -> nn.Module:

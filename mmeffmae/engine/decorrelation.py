@@ -12,8 +12,8 @@ from mmengine.optim import OptimWrapper
 from torch import Tensor, distributed, nn
 
 from mmeffmae.models.layers.decorrelated import (
-    DecorrelatedConv2d,
     RowSampler,
+    can_decorrelate,
     decorrelated,
     is_decorrelated,
 )
@@ -89,7 +89,7 @@ def choose_layers(
     """Names of the layers to decorrelate, and the blocks of their R.
 
     Candidates are trainable linear layers and convolutions that are called
-    as modules and are no part of an averaged model.
+    as modules, compute what torch's do, and are no part of an averaged model.
 
     Raises:
         DecorrelationError: A pattern matches none of them.
@@ -144,9 +144,20 @@ def _candidates(model: nn.Module) -> list[str]:
 
 
 def _fits(module: Any) -> bool:
-    if isinstance(module, nn.Conv2d):
-        return module.weight.requires_grad and DecorrelatedConv2d.fits(module)
-    return isinstance(module, nn.Linear) and module.weight.requires_grad
+    return can_decorrelate(module) and module.weight.requires_grad
+
+
+def _check_untied(model: nn.Module, layers: Mapping[str, nn.Module]) -> None:
+    """One weight behind two matrices R would be two weights in a checkpoint."""
+    owners: dict[int, list[str]] = {}
+    for name, module in model.named_modules():
+        for parameter in module._parameters.values():
+            owners.setdefault(id(parameter), []).append(name)
+    for name, layer in layers.items():
+        if len(tied := owners[id(layer.weight)]) > 1:
+            raise DecorrelationError(
+                f'{" and ".join(tied)} share one weight, which cannot be '
+                f'decorrelated for {name} alone: add its name to exclude')
 
 
 @dataclass
@@ -155,6 +166,11 @@ class _Group:
 
     matrices: Tensor
     layers: list[nn.Module]
+
+    def holds(self, layer: nn.Module) -> bool:
+        """Whether the layer's R is still a part of the matrices."""
+        return (layer.decorrelation.untyped_storage().data_ptr()
+                == self.matrices.untyped_storage().data_ptr())
 
     def rows(self) -> Tensor:
         """``(L, n, d)``, blocks of a layer in its place."""
@@ -186,8 +202,8 @@ class Decorrelator:
         seed: Names the rows that are kept.
 
     Raises:
-        DecorrelationError: A pattern matches nothing, no layer is left, or
-            there are several optimizers.
+        DecorrelationError: A pattern matches nothing, no layer is left, a
+            weight belongs to two layers, or there are several optimizers.
     """
 
     def __init__(
@@ -223,8 +239,10 @@ class Decorrelator:
 
     def _convert(self, model: nn.Module) -> None:
         parts = dict(model.named_modules())
+        chosen = choose_layers(model, self.settings)
+        _check_untied(model, {name: parts[name] for name in chosen})
         forms = {}
-        for name, blocks in choose_layers(model, self.settings).items():
+        for name, blocks in chosen.items():
             self.layers[name] = decorrelated(parts[name], blocks)
             forms[parts[name]] = self.layers[name]
         for parent in parts.values():
@@ -289,6 +307,12 @@ class Decorrelator:
                 f'not called in the forward pass, first {silent[0]}: the part '
                 'that owns it reads its weight itself, or skips it: add its '
                 'name to exclude')
+        for group in self._groups:
+            if not all(map(group.holds, group.layers)):
+                raise DecorrelationError(
+                    'the model was moved or cast after its layers were '
+                    'decorrelated, so their R would no longer learn: move it '
+                    'before')
 
     def _device_type(self) -> str:
         return self._groups[0].matrices.device.type

@@ -58,6 +58,37 @@ def test_config_file_and_stored_text_give_the_same_export(
     assert stored.meta == given.meta
 
 
+@pytest.mark.parametrize('backbone, norm', [
+    (dict(type='mmeffmae.MaskedViT', out_type='avg_featmap', final_norm=False,
+          drop_ratio=.25), 'ln2'),
+    (dict(type='mmpretrain.VisionTransformer', out_type='cls_token'), None),
+    (dict(type='mmeffmae.UMSwin', out_type='avg_featmap', arch=dict(
+        embed_dims=8, depths=[1, 1, 1, 1], num_heads=[1, 1, 1, 1],
+        position_dims=4)), 'fc_norm'),
+])
+def test_a_classifier_exports_the_maps_before_its_pooling(
+        backbone, norm, tmp_path):
+    cfg = Config(dict(model=dict(
+        type='ImageClassifier',
+        backbone=dict(dict(
+            arch=dict(embed_dims=32, num_layers=2, num_heads=2,
+                      feedforward_channels=64),
+            img_size=32, patch_size=8), **backbone),
+        data_preprocessor=dict(mean=[0.] * 3, std=[1.] * 3, to_rgb=True))))
+    encoder = MODELS.build(cfg.model.backbone)
+    path = tmp_path / 'classifier.pth'
+    own = encoder.state_dict()
+    torch.save(dict(state_dict={f'backbone.{k}': v for k, v in own.items()},
+                    meta=dict(cfg=cfg.pretty_text)), path)
+    result = export_backbone(path)
+    tensors = torch.load(result.path, weights_only=True)['state_dict']
+    pooled = {key for key in own if key.split('.')[0] in (norm, 'mask_token')}
+    new = {'norm3.weight', 'norm3.bias'} if norm == 'fc_norm' else set()
+    assert set(tensors) == {f'backbone.{k}' for k in {*own} - pooled | new}
+    assert all(torch.equal(tensors[f'backbone.{k}'], own[k]) for k in {*own} - pooled)
+    assert _stock(result)(torch.randn(1, 3, 32, 32))[-1].dim() == 4
+
+
 def test_sizes_get_a_stock_name_or_a_dict():
     arch = dict(
         embed_dims=384, num_layers=12, num_heads=6, feedforward_channels=1536)

@@ -3,13 +3,16 @@
 import runpy
 from pathlib import Path
 
+import mmcv.cnn
 import pytest
 import torch
+from mmcv.cnn import ConvWS2d
 from mmengine.model import ExponentialMovingAverage
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmpretrain.models import SwinTransformer, VisionTransformer
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.utils import parametrizations
 from torch.utils.checkpoint import checkpoint
 
 from mmeffmae.engine.decorrelation import (
@@ -143,6 +146,35 @@ def test_layers_of_other_backbones():
         backbone.attn.posmlp = nn.Module()
         backbone.attn.posmlp.fc1 = nn.Linear(2, 4)
         assert len(choose_layers(model, DecorrelationSettings())) == count
+
+
+def test_what_computes_something_else_is_no_candidate():
+    class Lowered(nn.Linear):
+        def forward(self, x):
+            return super().forward(x) / 2
+
+    model = nn.Sequential(
+        nn.Linear(4, 4), Lowered(4, 4), mmcv.cnn.Linear(4, 4),
+        ConvWS2d(4, 4, 1), parametrizations.weight_norm(nn.Linear(4, 4)))
+    assert list(choose_layers(model, DecorrelationSettings(**ALL))) == ['0', '2']
+
+
+def test_a_weight_of_two_layers_is_refused():
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4))
+    model[2].weight = model[0].weight
+    with pytest.raises(DecorrelationError, match='0 and 2 share one weight'):
+        decorrelate(model, **ALL)
+    model[0].requires_grad_(False)
+    assert list(decorrelate(model, **ALL).layers) == ['1']
+
+
+def test_a_model_that_is_cast_later_is_refused():
+    model = Perceptron()
+    wrapper = wrapped(model)
+    decorrelate(model, wrapper, **ALL)
+    model.double().float()
+    with pytest.raises(DecorrelationError, match='moved or cast'):
+        step(model, wrapper, torch.randn(16, 6))
 
 
 @pytest.mark.parametrize('settings', [

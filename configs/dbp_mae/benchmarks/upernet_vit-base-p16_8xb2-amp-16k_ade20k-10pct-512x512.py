@@ -1,9 +1,9 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
 # Not run at this scale yet.
 # A fixed tenth of ADE20K, for as many epochs as 160,000 steps are of all of it.
-# In the folder of data_root:
-#     python tools/data/subset_list.py images/training --stems \
-#         --out train_10percent.txt
+# The list, with data_root's folder for ROOT:
+#     python tools/data/subset_list.py ROOT/images/training --stems \
+#         --out ROOT/train_10percent.txt
 _base_ = ['../../upernet/upernet_vit-base-p16_8xb2-amp-160k_ade20k-512x512.py']
 train_dataloader = dict(dataset=dict(ann_file='train_10percent.txt'))
 param_scheduler = [

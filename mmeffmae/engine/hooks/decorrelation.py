@@ -2,6 +2,7 @@
 from collections.abc import Mapping
 from typing import Any, Optional
 
+import torch
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper
@@ -20,7 +21,7 @@ from mmeffmae.registry import HOOKS
 SECTION = 'decorrelation'
 _REFUSED_RUNNERS = ('FlexibleRunner', )
 _REFUSED_WRAPPERS = ('FullyShardedDataParallel', )
-_REFUSED_HOOKS = ('EMAHook', )
+_REFUSED_HOOKS = ('EMAHook', 'MeanTeacherHook')
 
 
 @HOOKS.register_module()
@@ -37,6 +38,8 @@ class DecorrelationHook(Hook):
     decorrelate their inputs and never sees the loss. With ``eta=0`` the run
     is the run without the hook. Checkpoints hold the weights with R folded
     in under the plain names; the raw ones are beside them, for resuming.
+    Under autocast the process multiplies float32 matrices, which the products
+    with R are, in TF32 from then on (``torch.set_float32_matmul_precision``).
 
     Args:
         eta: Learning rate of R; follows the schedule of the weights'. The
@@ -83,6 +86,9 @@ class DecorrelationHook(Hook):
             return
         decorrelator = self.attach(
             unwrap(runner.model), runner.optim_wrapper, runner.seed)
+        if _trains_in_16_bits(runner):
+            # TF32: W R is rounded to 16 bits right after it, as all else is.
+            torch.set_float32_matmul_precision('high')
         runner.logger.info(
             f'decorrelated layers: {", ".join(decorrelator.layers)}')
 
@@ -135,6 +141,12 @@ class DecorrelationHook(Hook):
         """Add the raw W and R to the folded weights."""
         if self.decorrelator is not None:
             checkpoint[SECTION] = self.decorrelator.state_dict()
+
+
+def _trains_in_16_bits(runner: Runner) -> bool:
+    device = next(runner.model.parameters()).device.type
+    with runner.optim_wrapper.optim_context(runner.model):
+        return torch.is_autocast_enabled(device)
 
 
 def _refuse(runner: Runner) -> None:

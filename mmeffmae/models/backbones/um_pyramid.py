@@ -406,7 +406,8 @@ class UMPyramid(BaseModule):
 
     def optional_keys(self) -> dict[str, list[str]]:
         """Keys that output forms and pre-training add, for load reports."""
-        missing = ['fc_norm.*', *(f'norm{stage}.*' for stage in range(3))]
+        # Classifiers have fc_norm in place of norm3; pre-training has norm3 alone.
+        missing = ['fc_norm.*', 'norm?.*']
         unexpected = ['fc.*', 'head.*', 'fc_norm.*', 'norm?.*']
         (unexpected if self.mask_token is None else missing).append('mask_token')
         return dict(missing=missing, unexpected=unexpected)

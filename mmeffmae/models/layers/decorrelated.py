@@ -13,8 +13,10 @@ dict holds ``A`` under ``weight``, and loading a weight sets R to the identity.
 from typing import Any, Optional
 
 import torch
+from mmcv.cnn.bricks import wrappers
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils import parametrize
 
 
 class RowSampler:
@@ -199,6 +201,23 @@ class DecorrelatedConv2d(_Decorrelated, nn.Conv2d):
 #: Layers that can be decorrelated, and what they become.
 LAYERS: dict[Any, Any] = {nn.Linear: DecorrelatedLinear, nn.Conv2d: DecorrelatedConv2d}
 
+#: mmcv's do what torch's do.
+_FORWARDS = tuple(
+    kind.forward for kind in (nn.Linear, nn.Conv2d, wrappers.Linear, wrappers.Conv2d))
+
+
+def can_decorrelate(layer: nn.Module) -> bool:
+    """Whether a decorrelated form would compute what the layer does.
+
+    A subclass with a forward of its own, a weight that is computed from others
+    (:mod:`torch.nn.utils.parametrize`) and a convolution with groups would not.
+    """
+    if not isinstance(layer, tuple(LAYERS)) or parametrize.is_parametrized(layer):
+        return False
+    if isinstance(layer, nn.Conv2d) and not DecorrelatedConv2d.fits(layer):
+        return False
+    return is_decorrelated(layer) or type(layer).forward in _FORWARDS
+
 
 def is_decorrelated(layer: nn.Module) -> bool:
     """Whether the layer is one of this module's."""
@@ -220,7 +239,7 @@ def decorrelated(layer: nn.Module, blocks: int = 1) -> '_Decorrelated':
     if isinstance(layer, _Decorrelated):
         return layer
     for plain, form in LAYERS.items():
-        if isinstance(layer, plain):
+        if isinstance(layer, plain) and type(layer).forward in _FORWARDS:
             return form(layer, blocks)
     raise TypeError(
         f'{type(layer).__name__} has no decorrelated form: choose layers of '

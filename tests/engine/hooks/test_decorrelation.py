@@ -169,6 +169,20 @@ def test_supervised_training(tiny_cfg, build_runner, image_folder):
         assert not torch.equal(matrix, torch.eye(len(matrix)))
 
 
+@pytest.mark.parametrize('enabled', [True, False])
+def test_products_with_r_are_in_tf32_under_autocast_alone(
+        enabled, tiny_cfg, build_runner):
+    cfg = with_hook(tiny_cfg)
+    cfg.optim_wrapper.update(type='mmeffmae.BFloat16OptimWrapper', enabled=enabled)
+    before = torch.get_float32_matmul_precision()
+    try:
+        build_runner(cfg).train()
+        after = torch.get_float32_matmul_precision()
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert (before, after) == ('highest', 'high' if enabled else 'highest')
+
+
 def test_averages_and_shards_are_refused_by_name(tiny_cfg, build_runner):
     cfg = with_hook(tiny_cfg)
     cfg.custom_hooks.append(dict(type='EMAHook'))
