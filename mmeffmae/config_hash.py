@@ -13,6 +13,8 @@ _CIRCUMSTANCES = ('work_dir', 'resume', 'load_from', 'launcher', 'randomness',
                   'visualizer', 'vis_backends', 'log_level', 'experiment_name')
 #: Settings of an optimizer that say how it computes, not what.
 _KERNELS = ('fused', 'foreach')
+#: Constructor of the same rates and decays as the default, in fewer groups.
+_GROUPED = 'mmeffmae.GroupedOptimWrapperConstructor'
 
 
 def config_hash(config: Union[Config, Mapping]) -> str:
@@ -35,6 +37,8 @@ def config_hash(config: Union[Config, Mapping]) -> str:
 def _without_places(value: Any, name: str = '') -> Any:
     if isinstance(value, dict):
         left_out = _KERNELS if name == 'optimizer' else ()
+        if value.get('constructor') == _GROUPED:
+            left_out = ('constructor', )
         return {key: _without_places(item, key) for key, item in value.items()
                 if key not in left_out}
     if isinstance(value, (list, tuple)):

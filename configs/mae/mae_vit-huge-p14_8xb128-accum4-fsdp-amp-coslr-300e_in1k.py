@@ -7,6 +7,8 @@ _base_ = [
     '../_base_/schedules/coslr_300e.py',
     '../_base_/fsdp_runtime.py',
 ]
-model = dict(backbone=dict(arch='h', patch_size=14, with_cp=True))
+model = dict(
+    backbone=dict(arch='h', patch_size=14, with_cp=True),
+    neck=dict(with_cp=True))
 train_dataloader = dict(batch_size=128)
 optim_wrapper = dict(accumulative_counts=4)

@@ -7,4 +7,6 @@ _base_ = [
     '../_base_/schedules/coslr_300e.py',
     '../_base_/pretrain_runtime.py',
 ]
-model = dict(backbone=dict(arch='h', patch_size=14, with_cp=True))
+model = dict(
+    backbone=dict(arch='h', patch_size=14, with_cp=True),
+    neck=dict(with_cp=True))

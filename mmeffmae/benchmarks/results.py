@@ -8,6 +8,7 @@ from statistics import fmean
 
 from .curves import read_arms
 from .data_size import arms_by_size, plot_sizes, size_table
+from .dense_tables import dense_table
 from .inits import init_tables, plot_inits, read_comparisons
 from .plot import plot_study
 from .probe_tables import probe_tables
@@ -251,21 +252,6 @@ def _consistency(files: list[Path]) -> str:
     return '\n\n'.join(parts)
 
 
-def _dense(files: list[Path]) -> str:
-    shards = [read_json(path) for path in files]
-    metrics = list(dict.fromkeys(name for of in shards for name in of['values']))
-    rows = [[
-        of['data'],
-        Path(of['config']).stem,
-        of['init'],
-        str(of['seed']),
-        f'{of["iterations"]:,}',
-        *(f'{of["values"][m]:.1f}' if m in of['values'] else '–' for m in metrics),
-    ] for of in shards]
-    return markdown_table(
-        ['data', 'config', 'encoder', 'seed', 'last logged iteration', *metrics], rows)
-
-
 def _inits(files: list[Path]) -> str:
     text = init_tables(read_comparisons(files)).rstrip()
     changed = {changed_options(read_json(path)) for path in files} - {''}
@@ -285,6 +271,6 @@ _SECTIONS: tuple[tuple[str, str, Callable[[list[Path]], str]], ...] = (
     ('Accuracy with dropped tokens', 'drop_accuracy', _drop_accuracy),
     ('Consistency of predictions', 'consistency', _consistency),
     ('Numbers that runs logged', 'logs', _logs),
-    ('Detection and segmentation', 'dense', _dense),
+    ('Detection and segmentation', 'dense', dense_table),
     ('What a backbone starts from', 'inits', _inits),
 )

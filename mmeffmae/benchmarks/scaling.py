@@ -79,10 +79,11 @@ def count_parts(config: Config) -> Parts:
         model = MODELS.build(config.model).train()
         height, width = model.backbone.img_size
         macs = count_macs(model, torch.empty(1, 3, height, width))
-    recomputes = model.backbone.with_cp
+    again = [part for part, module in (('encoder', model.backbone),
+                                       ('decoder', model.neck)) if module.with_cp]
     return Parts(
         macs=macs['total'],
-        recomputed_macs=macs['encoder'] if recomputes else 0,
+        recomputed_macs=sum(macs[part] for part in again),
         weights=sum(p.numel() for p in model.parameters() if p.requires_grad),
         largest_layer=sum(p.numel() for p in model.backbone.layers[0].parameters()),
         image_bytes=_image_bytes(config, model.backbone.arch_settings))
@@ -116,12 +117,17 @@ def _loss(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
 
 def _checkpoint_bytes(model: nn.Module) -> float:
     """Inputs of recomputed layers, which are kept by other means; float32."""
-    encoder = model.backbone
-    if not encoder.with_cp:
-        return 0
+    encoder, decoder = model.backbone, model.neck
     plan = model.draw_plan(torch.empty(1, 3, *encoder.img_size))
-    tokens = plan.num_views * (plan.ids_keep.size(-1) + encoder.num_extra_tokens)
-    return 4. * encoder.num_layers * tokens * encoder.embed_dims
+    seen = plan.ids_keep.size(-1) + encoder.num_extra_tokens
+    numbers = 0
+    if encoder.with_cp:
+        numbers += encoder.num_layers * seen * encoder.embed_dims
+    if decoder.with_cp:
+        blocks = decoder.decoder_blocks
+        tokens = seen + plan.ids_predict.size(-1)
+        numbers += len(blocks) * tokens * blocks[0].embed_dims
+    return 4. * plan.num_views * numbers
 
 
 def predict(

@@ -5,6 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 from .curves import read_arms
+from .dense_tables import dense_table
 from .results import (
     changed_options,
     gate_line,
@@ -16,7 +17,6 @@ from .shards import Shards, read_json
 from .speed_tables import machine_of
 from .tables import (
     markdown_table,
-    measured,
     read_finished,
     study_machine,
     time_rows,
@@ -40,9 +40,10 @@ def draw_summary(root: Path, plots: str = 'plots') -> str:
         parts += [_times(fixed), ' '.join(
             f'![Probe against time: {of.root.name}]({plots}/{of.root.name}.png)'
             for of in fixed)]
-    for name, draw in (('throughput', _steps), ('dense', _dense)):
-        if files := sorted((root / name).glob('*.json')):
-            parts.append(draw([read_json(path) for path in files]))
+    if files := sorted((root / 'throughput').glob('*.json')):
+        parts.append(_steps([read_json(path) for path in files]))
+    if files := sorted((root / 'dense').glob('*.json')):
+        parts += ['Detection and segmentation:', dense_table(files, _short)]
     return '\n\n'.join(parts) + '\n'
 
 
@@ -100,43 +101,6 @@ def _named(
         key: names if shared[names] == 1 else (
             ', '.join(filter(None, key[:2])), key[2])
         for key, names in short.items()}
-
-
-def _dense(shards: list[dict]) -> str:
-    """A row for each task, a column for each kind of encoder."""
-    rows: dict[tuple, dict[str, list[dict]]] = {}
-    for of in shards:
-        key = of['data'], of['config'], of.get('share', 1), of['iterations']
-        rows.setdefault(key, {}).setdefault(of['init'], []).append(of)
-    inits = sorted({of['init'] for of in shards}, key=lambda init: (
-        init == 'untrained', init))
-    cells = [[
-        data,
-        _short(Path(config).stem) + (f', {100 * share:g} % of the labels'
-                                     if share != 1 else ''),
-        f'{iterations:,}',
-        *(_metrics(found.get(init, [])) for init in inits),
-    ] for (data, config, share, iterations), found in rows.items()]
-    return 'Detection and segmentation:\n\n' + markdown_table(
-        ['data', 'config', 'last logged iteration', *inits], cells)
-
-
-def _metrics(shards: list[dict]) -> str:
-    """Means over seeds; of each backbone, if a seed had several."""
-    groups: dict[str, list[dict]] = {'': shards} if shards else {}
-    if len({of['seed'] for of in shards}) < len(shards):
-        groups = {}
-        for of in shards:
-            name = of['backbone']['hash'] if of['backbone'] else 'none'
-            groups.setdefault(f'`{name}`: ', []).append(of)
-    return '; '.join(name + _means(of) for name, of in groups.items()) or '–'
-
-
-def _means(shards: list[dict]) -> str:
-    text = ', '.join(
-        f'{name} {measured([of["values"][name] for of in shards])}'
-        for name in shards[0]['values'])
-    return f'{text} ({len(shards)} seed{"s" if len(shards) > 1 else ""})'
 
 
 def _short(config: str) -> str:

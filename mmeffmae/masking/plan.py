@@ -22,8 +22,9 @@ def gather_views(tokens: Tensor, ids: Tensor) -> Tensor:
         Tensor: ``(B·K, M, C)``.
     """
     batch, views, num = ids.shape
-    index = ids.reshape(batch, views * num, 1).expand(-1, -1, tokens.size(-1))
-    return tokens.gather(1, index).reshape(batch * views, num, -1)
+    # Copies whole rows, where a gather looks up every element.
+    taken = gather_tokens(tokens, ids.reshape(batch, views * num))
+    return taken.reshape(batch * views, num, -1)
 
 
 def gather_table(table: Tensor, ids: Tensor) -> Tensor:

@@ -286,7 +286,7 @@ def test_every_kind_of_file_is_drawn(tmp_path):
     assert table['by hand'] == [['2 (2 to 2)', '2.00 (1.50 to 2.50)']]
     assert table['large'] == [['8', 'DDP', '64 × 8', '8.0', '2,048', '25', '2.0', '1.0',
                                '1.2']]
-    assert table['mini'] == [['htc', 'pretrained', '1', '1,200', '12.3']]
+    assert table['mini'] == [['htc', 'pretrained', '1,200', '1', '12.3', '–']]
     assert table['scratch'] == [['20.0']]
     assert [path.name for path in draw_plots(tmp_path)] == ['inits.png']
 
@@ -330,15 +330,15 @@ def test_summary_by_hand(root):
     throughput('gpu', '2026-01-01', 2.0, device='cuda:0')
     throughput('levers', '2026-01-01', 9.9, command='x --arms levers.py',
                names=('a lever', 'mae_vit-base_8xb512'))
-    for number, (init, seed, backbone, value, share) in enumerate((
-            ('mine', 0, 'a', 10.0, 1), ('mine', 1, 'a', 12.0, 1),
-            ('untrained', 0, None, 9.0, 1), ('mine', 0, 'a', 5.0, 0.1),
-            ('mine', 0, 'b', 6.0, 0.1))):
+    for init, seed, digits, value, share in (
+            ('mine', 0, 'aa', 10.0, 1), ('mine', 1, 'aa', 12.0, 1),
+            ('untrained', 0, 'bb', 9.0, 1), ('mine', 0, 'cc', 5.0, 0.1),
+            ('untrained', 0, 'dd', 4.5, 0.1), ('other', 0, 'ee', 6.0, 0.1)):
         write_shard(
-            dict(data='mini', config='c/htc_vit_x.py', init=init, seed=seed,
-                 backbone=backbone and dict(hash=backbone), share=share,
-                 iterations=1200, values={'box AP': value, 'mask AP': 1.0}),
-            root / 'dense' / f'{number}.json')
+            dict(data='mini', config='c/htc_vit_8xb1.py', init=init, seed=seed,
+                 share=share, iterations=1200,
+                 values={'box AP': value, 'mask AP': 1.0}),
+            root / 'dense' / f'htc_vit_8xb1_{init}_{digits}_seed{seed}.json')
     text = draw_summary(root)
     table = rows(text)
     assert '`small`: linear probe 59.0 %, one thread of a test' in text
@@ -353,13 +353,15 @@ def test_summary_by_hand(root):
         '4.00 (4.00 to 4.00)', '0.50', '–', '–']
     assert [table[f'clmae_vit_8xb1_{n}'][0][:2] for n in 'ab'] == [
         ['peer_x_y', '5.00 (5.00 to 5.00)'], ['peer_x_y', '6.00 (6.00 to 6.00)']]
-    assert table['data'] == [['config', 'last logged iteration', 'mine', 'untrained']]
     assert table['mini'] == [
-        ['htc_vit_x', '1,200', 'box AP 11.0 ± 1.4, mask AP 1.0 ± 0.0 (2 seeds)',
-         'box AP 9.0, mask AP 1.0 (1 seed)'],
-        ['htc_vit_x, 10 % of the labels', '1,200',
-         '`a`: box AP 5.0, mask AP 1.0 (1 seed); '
-         '`b`: box AP 6.0, mask AP 1.0 (1 seed)', '–']]
+        ['htc_vit', 'untrained', '1,200', '1', '9.0', '1.0', '–'],
+        ['htc_vit', 'mine', '1,200', '2', '11.0 ± 1.4', '1.0 ± 0.0',
+         '+2.0 box AP (-20.0 to +24.0, not resolved)'],
+        ['htc_vit, 10 % of the labels', 'untrained', '1,200', '1', '4.5', '1.0', '–'],
+        ['htc_vit, 10 % of the labels', 'mine', '1,200', '1', '5.0', '1.0',
+         '+0.5 box AP (one seed)'],
+        ['htc_vit, 10 % of the labels', 'other', '1,200', '1', '6.0', '1.0',
+         '+1.5 box AP (one seed)']]
 
 
 def test_committed_tables_are_those_of_the_committed_files():

@@ -54,9 +54,9 @@ def test_sharded_and_recomputed():
 
 
 def test_parts_of_a_config(tiny_cfg, tmp_path):
-    plain, recomputed = (
-        count_parts(tiny_cfg(dict(model=dict(backbone=dict(with_cp=flag)))))
-        for flag in (False, True))
+    plain, recomputed, both = (
+        count_parts(tiny_cfg(dict(model={part: dict(with_cp=True) for part in parts})))
+        for parts in ((), ('backbone', ), ('backbone', 'neck')))
     model = build_model(tiny_cfg()).train()
     macs = count_macs(model, torch.randn(1, 3, 32, 32))
     assert plain.macs == recomputed.macs == macs['total']
@@ -65,8 +65,9 @@ def test_parts_of_a_config(tiny_cfg, tmp_path):
         p.numel() for p in model.parameters() if p.requires_grad)
     assert plain.largest_layer == sum(
         p.numel() for p in model.backbone.layers[0].parameters())
+    assert both.recomputed_macs == macs['encoder'] + macs['decoder']
     # Recomputing keeps less.
-    assert 0 < recomputed.image_bytes < plain.image_bytes
+    assert 0 < both.image_bytes < recomputed.image_bytes < plain.image_bytes
 
 
 def test_kept_bytes_of_a_deep_encoder_follow_from_shallow_ones(tiny_cfg):

@@ -22,6 +22,13 @@ def test_equals_mmpretrains_to_the_bit(settings, views):
     assert all(map(torch.equal, ours['inputs'], theirs['inputs']))
 
 
+def test_data_samples_stay_where_they_are():
+    samples = [object()]
+    data = SelfSupDataPreprocessor(to_rgb=True)(
+        dict(inputs=torch.zeros(1, 3, 8, 8, dtype=torch.uint8), data_samples=samples))
+    assert data['data_samples'] is samples
+
+
 @pytest.mark.parametrize('given', [
     None, STATISTICS, dict(type='mmpretrain.SelfSupDataPreprocessor', **STATISTICS)])
 def test_pretrainers_take_it_for_mmpretrains(given):

@@ -6,6 +6,7 @@ import pytest
 import torch
 from mmengine.model import BaseModel
 
+from mmeffmae.evaluation.cost import saved_bytes
 from mmeffmae.masking import MaskPlan, ParallelMasking, RandomMasking
 from mmeffmae.registry import MODELS
 
@@ -226,6 +227,20 @@ def test_learns_two_images_by_heart(images):
         loss.backward()
         optimizer.step()
     assert loss.item() < .3 * first
+
+
+def test_recomputing_the_decoder_keeps_less_and_changes_no_gradient(images, noise):
+    plan = RandomMasking()(noise)
+    results, kept = [], []
+    for with_cp in (False, True):
+        model = build().train()
+        model.neck.with_cp = with_cp
+        results.append(gradients(model, model.loss(images, plan=plan)))
+        kept.append(saved_bytes(
+            model, lambda of=model: of.parse_losses(of.loss(images, plan=plan))[0]))
+    assert results[0].keys() == results[1].keys()
+    assert all(torch.equal(grad, results[1][name]) for name, grad in results[0].items())
+    assert kept[1] < kept[0]
 
 
 @pytest.mark.parametrize('factory', [build, emae, partly_decoded_emae])

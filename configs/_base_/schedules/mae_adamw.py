@@ -10,6 +10,7 @@ optim_wrapper = dict(
         betas=(0.9, 0.95),
         weight_decay=0.05,
         fused=True),  # one pass over the weights, on CPU and GPU
+    constructor='mmeffmae.GroupedOptimWrapperConstructor',
     paramwise_cfg=dict(
         norm_decay_mult=0.0,
         bias_decay_mult=0.0,

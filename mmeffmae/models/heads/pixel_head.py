@@ -4,9 +4,13 @@ from typing import Optional
 import torch
 from mmengine.model import BaseModule
 from torch import Tensor
+from torch.nn import functional as F
 
 from mmeffmae.masking import MaskPlan, gather_views, replace_tokens
 from mmeffmae.registry import MODELS
+
+#: Added to the variance of a patch.
+_EPS = 1e-6
 
 
 @MODELS.register_module()
@@ -58,7 +62,7 @@ class PixelHead(BaseModule):
     @staticmethod
     def _statistics(patches: Tensor) -> tuple[Tensor, Tensor]:
         var, mean = torch.var_mean(patches, dim=-1, keepdim=True)
-        return mean, (var + 1e-6).sqrt()
+        return mean, (var + _EPS).sqrt()
 
     @torch.no_grad()
     def target(self, images: Tensor) -> Tensor:
@@ -66,8 +70,10 @@ class PixelHead(BaseModule):
         patches = self.patchify(images.float())
         if not self.norm_pix:
             return patches
-        mean, std = self._statistics(patches)
-        return (patches - mean) / std
+        # One pass; it divides by the biased deviation, MAE by the unbiased one.
+        num = patches.size(-1)
+        biased = (num - 1) / num
+        return F.layer_norm(patches, (num, ), eps=_EPS * biased) * biased**0.5
 
     def loss(
         self, pred: Tensor, images: Tensor, plan: MaskPlan

@@ -1,9 +1,11 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
+from collections.abc import Callable
 from typing import Optional
 
 import torch
 from mmpretrain.models.necks import MAEPretrainDecoder
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from mmeffmae.masking import MaskPlan, gather_table
 from mmeffmae.registry import MODELS
@@ -28,6 +30,8 @@ class MaskedDecoder(MAEPretrainDecoder):
         predict_feature_dim (int, optional): Width of a prediction. Defaults
             to the ``patch_size² · in_chans`` pixels of a patch.
         drop_path_rate (float): Stochastic depth, the same in all layers.
+        with_cp (bool): Recompute activations in the backward pass. Defaults to
+            False.
         **kwargs: ``decoder_embed_dim``, ``decoder_depth``,
             ``decoder_num_heads``, ``mlp_ratio``, ``norm_cfg`` and
             ``init_cfg`` of ``mmpretrain.models.MAEPretrainDecoder``.
@@ -45,6 +49,7 @@ class MaskedDecoder(MAEPretrainDecoder):
         in_chans: int = 3,
         predict_feature_dim: Optional[int] = None,
         drop_path_rate: float = 0.,
+        with_cp: bool = False,
         **kwargs,
     ) -> None:
         kwargs.setdefault('norm_cfg', dict(type='LN', eps=1e-6))
@@ -57,6 +62,7 @@ class MaskedDecoder(MAEPretrainDecoder):
             predict_feature_dim=predict_feature_dim,
             **kwargs)
         self.grid = grid[0], grid[1]
+        self.with_cp = with_cp
         for block in self.decoder_blocks:
             check_heads(block.embed_dims, block.attn.num_heads, 'MaskedDecoder')
             block.attn.out_drop.drop_prob = drop_path_rate
@@ -103,10 +109,18 @@ class MaskedDecoder(MAEPretrainDecoder):
         x = self.embed_visible(tokens, table, plan)
         x = torch.cat([x, masked.to(x.dtype)], dim=1)
         for block in self.decoder_blocks[:-1]:
-            x = block(x)
+            x = self._run(block, x)
+        x = self._run(self._last_block, x, plan.ids_predict.size(-1))
+        return self.decoder_pred(self.decoder_norm(x))
+
+    def _run(self, block: Callable[..., Tensor], x: Tensor, *args: int) -> Tensor:
+        if self.with_cp and x.requires_grad:
+            return checkpoint(block, x, *args, use_reentrant=False)
+        return block(x, *args)
+
+    def _last_block(self, x: Tensor, num_predicted: int) -> Tensor:
         # Nothing reads the visible tokens after the last attention.
         last = self.decoder_blocks[-1]
         x = x + last.attn(last.ln1(x))
-        x = x[:, -plan.ids_predict.size(-1):]
-        x = last.ffn(last.ln2(x), identity=x)
-        return self.decoder_pred(self.decoder_norm(x))
+        x = x[:, -num_predicted:]
+        return last.ffn(last.ln2(x), identity=x)
