@@ -7,7 +7,7 @@ from typing import Optional
 from mmengine.config import Config
 from mmengine.device import get_device
 
-from mmeffmae.evaluation.building import build_model, load_weights, probe_task
+from mmeffmae.evaluation.building import build_model, load_for_probes, probe_task
 from mmeffmae.evaluation.finetune import SCHEDULES
 from mmeffmae.evaluation.probes import PROBES
 
@@ -43,5 +43,5 @@ def probe_encoder(
     if checkpoint is None:
         task = task.untrained()
     else:
-        load_weights(model.backbone, checkpoint, 'backbone.')
+        load_for_probes(model, checkpoint, probes)
     return {name: round(PROBES[name](task), 3) for name in probes}

@@ -22,7 +22,7 @@ def _list_file() -> Path | None:
 
 
 class SkipUnreadable:
-    """Mixin for a dataset whose pipeline starts with ``mmeffmae.LoadImage``.
+    """Mixin for a dataset whose pipeline loads with one of :mod:`.transforms`.
 
     In training another sample, drawn from numpy's generator, takes the place
     of an unreadable one. Under keyed randomness that generator was seeded for

@@ -111,8 +111,8 @@ def read_list(file: str, owner: str) -> list[str]:
 class UnlabelledImages(SkipUnreadable, BaseDataset):
     """All images in a folder and its sub-folders; ``data_root`` is enough.
 
-    A pipeline that starts with ``mmeffmae.LoadImage`` makes unreadable files
-    skipped, counted and listed (see :class:`SkipUnreadable`).
+    A pipeline with ``mmeffmae.LoadImage`` or another of its loaders makes
+    unreadable files skipped, counted and listed (see :class:`SkipUnreadable`).
 
     Args:
         data_root: The folder; ``~`` is expanded.

@@ -2,7 +2,7 @@
 """Models and datasets of a config, outside a runner."""
 import copy
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from os import PathLike
 from typing import Any, Optional, Union
@@ -19,7 +19,7 @@ from mmeffmae.checkpoint.metadata import checkpoint_grid
 from mmeffmae.checkpoint.report import LoadReport, load_with_report
 
 from .finetune import FinetuneSchedule
-from .probes import ProbeTask
+from .probes import WHOLE_PROBES, ProbeTask
 from .rng import isolated_rng
 
 
@@ -167,7 +167,25 @@ def probe_task(config: Config,
         options.update(
             schedule=schedule, augmented=augmented_bank(config, split))
     return ProbeTask(model.backbone, model.data_preprocessor, bank, query,
-                     device, **options)
+                     device, model=model, **options)
+
+
+def load_for_probes(
+    model: nn.Module, checkpoint: Union[str, PathLike], probes: Iterable[str]
+) -> tuple[dict[str, Any], LoadReport]:
+    """Load the encoder's weights, and the decoder's where a probe reads them.
+
+    Args:
+        model: As :func:`build_model` makes it.
+        checkpoint: As for :func:`load_weights`.
+        probes: Names of probes.
+
+    Raises:
+        CheckpointError: See :func:`load_weights`.
+    """
+    if set(probes) & set(WHOLE_PROBES):
+        return load_weights(model, checkpoint)
+    return load_weights(model.backbone, checkpoint, 'backbone.')
 
 
 def config_seed(config: Config) -> Optional[int]:

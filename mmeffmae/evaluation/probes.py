@@ -20,6 +20,7 @@ from .features import (
 from .finetune import FinetuneSchedule, finetune_accuracy
 from .knn import knn_accuracy
 from .linear import linear_probe
+from .reconstruction import explained_variance
 from .subsets import describe_subset, label_subset
 
 
@@ -41,6 +42,7 @@ class ProbeTask:
         seed: Of what is learned, not of the choice of labels, which is the
             same for all seeds.
         settings: What each probe says of itself, by name; for result files.
+        model: The whole model of the encoder, for :data:`WHOLE_PROBES`.
     """
     backbone: nn.Module
     preprocessor: nn.Module
@@ -53,6 +55,7 @@ class ProbeTask:
     schedule: FinetuneSchedule = FinetuneSchedule()
     seed: int = 0
     settings: dict[str, dict[str, Any]] = field(default_factory=dict)
+    model: Optional[nn.Module] = None
 
     @cached_property
     def features(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -125,6 +128,20 @@ def finetune(task: ProbeTask, name: str, **subset: Any) -> float:
         task.seed, task.num_workers)
 
 
+def explained(task: ProbeTask) -> float:
+    """Percent of the variance of hidden patches that is reconstructed.
+
+    Raises:
+        ValueError: The task has no whole model, or one that does not
+            reconstruct normalised pixels.
+    """
+    if task.model is None:
+        raise ValueError(
+            'the probe explained needs the whole model (ProbeTask.model): make the '
+            'task with mmeffmae.evaluation.building.probe_task')
+    return explained_variance(task.model, task.query, task.device)
+
+
 #: Probes by name; each takes a :class:`ProbeTask` and returns percent.
 PROBES: dict[str, Callable[[ProbeTask], float]] = {
     'knn': knn,
@@ -133,6 +150,9 @@ PROBES: dict[str, Callable[[ProbeTask], float]] = {
     'finetune': partial(finetune, name='finetune', share=1.0),
     'finetune_10pct': partial(finetune, name='finetune_10pct', share=0.1),
     'finetune_10pc': partial(finetune, name='finetune_10pc', per_class=10),
+    'explained': explained,
 }
+#: Probes that need the decoder's weights, too.
+WHOLE_PROBES = ('explained', )
 #: Probes that take seconds once the features are there.
 CHEAP_PROBES = ('knn', 'linear')

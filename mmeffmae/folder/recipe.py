@@ -178,14 +178,16 @@ class Recipe:
 
 
 def _pipeline(pipeline: list, img_size: int, survey: Survey) -> list:
-    pipeline = copy.deepcopy(pipeline)
-    for index, step in enumerate(pipeline):
-        if step['type'] == 'mmeffmae.LoadImage' and not survey.photographs:
-            pipeline[index] = ConfigDict(
-                type='mmeffmae.LoadBands', bands=survey.channels)
-        elif 'scale' in step:
+    """The pipeline at a size; of other images than photographs with their bands."""
+    steps = []
+    for step in copy.deepcopy(pipeline):
+        if 'scale' in step:
             step['scale'] = img_size
-    return pipeline
+        if step['type'] == 'mmeffmae.LoadRandomResizedCrop' and not survey.photographs:
+            steps.append(ConfigDict(type='mmeffmae.LoadBands', bands=survey.channels))
+            step['type'] = 'mmpretrain.RandomResizedCrop'
+        steps.append(step)
+    return steps
 
 
 def config_folder() -> Path:

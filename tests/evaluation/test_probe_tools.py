@@ -13,6 +13,8 @@ from PIL import Image
 
 from mmeffmae.config_hash import config_hash
 from mmeffmae.evaluation.building import build_model, probe_datasets
+from mmeffmae.evaluation.features import collate_images
+from mmeffmae.evaluation.reconstruction import explained_variance
 from mmeffmae.models.layers import TokenDrop
 
 ROOT = Path(__file__).parents[2]
@@ -101,6 +103,25 @@ def test_probe_reports_untrained_and_trained(folder, tmp_path, run):
     assert result['machine']['cores'] >= 1
     assert 'torch' in result['packages'] and result['device'] == 'cpu'
     assert 'probe.py' in result['command']
+
+
+def test_reconstruction_is_of_the_whole_model(folder, tmp_path, run):
+    shard = tmp_path / 'shard.json'
+    run('tools/benchmarks/probe.py', folder / 'tiny.py', folder / 'epoch_3.pth',
+        '--probes', 'explained', 'knn', '--device', 'cpu', '--json', shard)
+    config = Config.fromfile(folder / 'tiny.py')
+    model = build_model(config, seed=9)  # as the checkpoint
+    _, photographs = probe_datasets(config)
+    batch = model.data_preprocessor(collate_images(
+        [photographs[i] for i in range(len(photographs))]))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        losses = [float(model(**batch, mode='loss')['loss_recon']) for _ in range(2)]
+    assert json.loads(shard.read_text())['values']['trained']['explained'] \
+        == pytest.approx(100 - 50 * sum(losses), abs=1e-3)
+    model.head.norm_pix = False
+    with pytest.raises(ValueError, match='does not reconstruct normalised pixels'):
+        explained_variance(model, photographs)
 
 
 def test_probe_fine_tunes_and_says_how(folder, tmp_path, run):

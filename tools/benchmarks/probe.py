@@ -24,7 +24,7 @@ from mmeffmae.config_hash import config_hash
 from mmeffmae.evaluation.building import (
     build_model,
     config_seed,
-    load_weights,
+    load_for_probes,
     probe_task,
 )
 from mmeffmae.evaluation.finetune import SCHEDULES, FinetuneSchedule
@@ -131,8 +131,7 @@ def main() -> None:
     if args.untrained or not trained:
         add('untrained', task.untrained())
     if trained:
-        meta, report = load_weights(model.backbone, args.checkpoint,
-                                    'backbone.')
+        meta, report = load_for_probes(model, args.checkpoint, args.probes)
         print(report)
         for line in preprocessing_differences(
                 checkpoint_preprocessing(dict(meta=meta)),

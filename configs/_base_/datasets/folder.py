@@ -2,7 +2,7 @@
 # Any folder of unlabelled images, sub-folders included. All that it needs is
 #     --cfg-options train_dataloader.dataset.data_root=FOLDER
 # Another image size: set img_size in the model as well, or with options only
-#     train_dataloader.dataset.pipeline.2.scale=N model.backbone.img_size=N
+#     train_dataloader.dataset.pipeline.1.scale=N model.backbone.img_size=N
 img_size = 224
 data_preprocessor = dict(
     type='mmpretrain.SelfSupDataPreprocessor',
@@ -12,9 +12,9 @@ data_preprocessor = dict(
 
 train_pipeline = [
     dict(type='mmeffmae.SeedSample'),
-    dict(type='mmeffmae.LoadImage'),
+    # Large JPEG files are decoded at the size of the crop.
     dict(
-        type='mmpretrain.RandomResizedCrop',
+        type='mmeffmae.LoadRandomResizedCrop',
         scale=img_size,
         crop_ratio_range=(0.2, 1.0),
         backend='cv2',

@@ -21,6 +21,7 @@ _FRAMES = {*range(0xc0, 0xd0)} - {0xc4, 0xc8, 0xcc}
 _FLAGS = {1: cv2.IMREAD_COLOR, 2: cv2.IMREAD_REDUCED_COLOR_2,
           4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8}
 
+
 def jpeg_size(data: bytes) -> tuple[int, int] | None:
     """Height and width of a JPEG file as it is decoded, from its header.
 
