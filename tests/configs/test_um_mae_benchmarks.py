@@ -9,8 +9,11 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, init_default_scope
 from mmpretrain.structures import DataSample
 
+from mmeffmae.evaluation.building import load_weights
+
 FOLDER = Path(__file__).parents[2] / 'configs/um_mae/benchmarks'
-CLASSIFIERS = sorted(FOLDER.glob('um-mae-*.py'))
+CLASSIFIERS = sorted(FOLDER.glob('um-mae-*_in1k-*.py')) + sorted(
+    FOLDER.glob('um-mae-*_in1k.py'))
 DETECTORS = sorted(FOLDER.glob('../../gfl/*.py')) + [
     FOLDER / 'htc_um-swin-32x8-p8_quick.py']
 TINY = {
@@ -92,6 +95,37 @@ def test_detector(path):
     loss.backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None and parameter.grad.isfinite().all(), name
+
+
+def test_small_classifier_learns_from_scratch():
+    cfg = Config.fromfile(
+        FOLDER / 'um-mae-finetune_swin-32x8-p8_1xb64-coslr-6e_imagenette64.py')
+    init_default_scope(cfg.default_scope)
+    cfg.model.backbone.init_cfg = None
+    model = MODELS.build(cfg.model).train()
+    samples = [DataSample().set_gt_label(i) for i in (0, 9)]
+    model.loss(torch.randn(2, 3, 64, 64), samples)['loss'].backward()
+    assert all(p.grad is not None for p in model.parameters())
+
+
+@pytest.mark.parametrize('name', [
+    'gfl/gfl_um-swin-tiny_8xb2-amp-lsj-25e_coco',
+    'gfl/gfl_um-pvt-small_8xb2-amp-lsj-25e_coco',
+    'htcpp/htcpp_um-swin-large_16xb1-amp-3x_coco',
+    'upernet/upernet_um-swin-tiny_8xb2-amp-160k_ade20k-512x512'])
+def test_starts_from_a_fine_tuned_classifier(name, tmp_path):
+    cfg = read(FOLDER / f'../../{name}.py')
+    backbone = dict(cfg.model.backbone, init_cfg=None)
+    classifier = MODELS.build(dict(
+        backbone, out_indices=(3, ), out_type='avg_featmap'))
+    weights = classifier.state_dict()
+    torch.save(dict(state_dict={f'backbone.{k}': v for k, v in weights.items()}),
+               tmp_path / 'classifier.pth')
+    encoder = MODELS.build(backbone)
+    _, report = load_weights(encoder, tmp_path / 'classifier.pth', 'backbone.')
+    assert report.coverage == 100
+    assert all(torch.equal(value, weights[key]) for key, value in
+               encoder.state_dict().items() if not key.startswith('norm'))
 
 
 def test_segmentor():

@@ -47,6 +47,13 @@ def shrink_encoder(model, arch, size):
     if 'window_size' in backbone:
         backbone.window_size = 4
     necks = model.neck if isinstance(model.neck, list) else [model.neck or {}]
+    if necks[0].get('type') == 'ChannelMapper':
+        necks[0].update(out_channels=WIDTH)
+        # A channel of one number has no statistics.
+        norm = dict(type='GN', num_groups=4)
+        necks[1].update(in_channels=[WIDTH] * len(widths), norm_cfg=norm)
+        model.bbox_head.norm_cfg = norm
+        necks = necks[:1]
     for part in necks:
         for key in ('embed_dim', 'embed_dims', 'in_channels'):
             if key in part:

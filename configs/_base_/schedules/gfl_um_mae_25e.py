@@ -5,10 +5,8 @@ optim_wrapper = dict(
     dtype='float16',  # mmdet's kernels have no bfloat16
     loss_scale=dict(init_scale=512),
     optimizer=dict(type='AdamW', lr=1e-4, weight_decay=0.05),
-    paramwise_cfg=dict(
-        norm_decay_mult=0.0,
-        bias_decay_mult=0.0,
-        custom_keys={'pos_embed': dict(decay_mult=0.0)}))
+    constructor='mmeffmae.LayerDecayOptimWrapperConstructor',
+    paramwise_cfg=dict(layer_decay_rate=1.0))
 param_scheduler = [
     dict(type='LinearLR', start_factor=1e-3, by_epoch=False, end=2000),
     dict(
