@@ -36,7 +36,7 @@ def config_hash(config: Union[Config, Mapping]) -> str:
 
 def _without_places(value: Any, name: str = '') -> Any:
     if isinstance(value, dict):
-        left_out = _KERNELS if name == 'optimizer' else ()
+        left_out: tuple[str, ...] = _KERNELS if name == 'optimizer' else ()
         if value.get('constructor') == _GROUPED:
             left_out = ('constructor', )
         return {key: _without_places(item, key) for key, item in value.items()

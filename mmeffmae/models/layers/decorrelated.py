@@ -202,8 +202,8 @@ class DecorrelatedConv2d(_Decorrelated, nn.Conv2d):
 LAYERS: dict[Any, Any] = {nn.Linear: DecorrelatedLinear, nn.Conv2d: DecorrelatedConv2d}
 
 #: mmcv's do what torch's do.
-_FORWARDS = tuple(
-    kind.forward for kind in (nn.Linear, nn.Conv2d, wrappers.Linear, wrappers.Conv2d))
+_KINDS: tuple[Any, ...] = (nn.Linear, nn.Conv2d, wrappers.Linear, wrappers.Conv2d)
+_FORWARDS = tuple(kind.forward for kind in _KINDS)
 
 
 def can_decorrelate(layer: nn.Module) -> bool:
