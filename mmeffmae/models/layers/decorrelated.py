@@ -212,7 +212,8 @@ def can_decorrelate(layer: nn.Module) -> bool:
     A subclass with a forward of its own, a weight that is computed from others
     (:mod:`torch.nn.utils.parametrize`) and a convolution with groups would not.
     """
-    if not isinstance(layer, tuple(LAYERS)) or parametrize.is_parametrized(layer):
+    known = any(isinstance(layer, kind) for kind in LAYERS)
+    if not known or parametrize.is_parametrized(layer):
         return False
     if isinstance(layer, nn.Conv2d) and not DecorrelatedConv2d.fits(layer):
         return False
