@@ -13,3 +13,5 @@ model = dict(
         ffn=dict(type='mmeffmae.ConvFFN'),
         share_attn=1))
 optim_wrapper = dict(paramwise_cfg=dict(dwconv_decay_mult=0.0))
+# An epoch is less than twenty steps.
+default_hooks = dict(checkpoint=dict(interval=10))

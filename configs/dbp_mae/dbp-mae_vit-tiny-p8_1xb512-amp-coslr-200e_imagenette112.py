@@ -5,3 +5,5 @@ custom_hooks = [
     *_base_.custom_hooks,
     dict(type='mmeffmae.DecorrelationHook', eta=1e-3)
 ]
+# An epoch is less than twenty steps.
+default_hooks = dict(checkpoint=dict(interval=10))

@@ -18,3 +18,5 @@ custom_hooks = []
 # Short runs of few images a step want a higher rate than 4,096 images do.
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
 auto_scale_lr = dict(base_batch_size=64)
+# An epoch is less than twenty steps.
+default_hooks = dict(checkpoint=dict(interval=10))

@@ -11,3 +11,5 @@ model = dict(
     head=dict(consistency=dict(type='mmeffmae.SelfConsistencyLoss')),
     masking=dict(
         _delete_=True, type='mmeffmae.ParallelMasking', num_parts=4))
+# An epoch is less than twenty steps.
+default_hooks = dict(checkpoint=dict(interval=10))

@@ -9,3 +9,5 @@ _base_ = [
 ]
 model = dict(
     neck=dict(decoder_depth=2), masking=dict(mask_ratio=0.9))
+# An epoch is less than twenty steps.
+default_hooks = dict(checkpoint=dict(interval=10))

@@ -7,3 +7,5 @@ _base_ = [
     '../_base_/schedules/coslr_200e.py',
     '../_base_/pretrain_runtime.py',
 ]
+# An epoch is less than twenty steps.
+default_hooks = dict(checkpoint=dict(interval=10))

@@ -9,3 +9,5 @@ model = dict(
         norm_pix=False,
         loss=dict(type='mmpretrain.PixelReconstructionLoss', criterion='L1')),
     masking=dict(_delete_=True, type='mmeffmae.WholeImageMasking'))
+# An epoch is less than twenty steps.
+default_hooks = dict(checkpoint=dict(interval=10))
