@@ -170,8 +170,8 @@ class _Planner:
                    f'{self.machine.memory / 2**30:.1f} GiB to use')
         method = request.method or 'mae'
         self._note(
-            'method', method, 'the baseline; no method here has been shown to beat it '
-            'yet', request.method)
+            'method', method, 'the baseline; mae-muon was faster in a short study on a '
+            'CPU, nothing was compared on a GPU yet', request.method)
         encoder = self._encoder(method, init)
         patch = request.patch_size or (init and init.patch_size)
         if not patch:

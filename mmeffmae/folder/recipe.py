@@ -25,6 +25,7 @@ class PlanError(ConfigError):
 #: Config of each method for any folder.
 METHODS = {
     'mae': 'mae/mae_vit-small-p16_1xb256-amp-coslr-300e_folder.py',
+    'mae-muon': 'recommended/mae-muon_vit-small-p16_1xb256-amp-coslr-300e_folder.py',
     'mae-fast': 'mae/mae-fast_vit-small-p16_1xb256-amp-coslr-300e_folder.py',
     'emae': 'emae/emae_vit-small-p16_1xb64-accum4-amp-coslr-300e_folder.py',
     'um-mae': 'um_mae/um-mae_swin-tiny_1xb256-amp-coslr-300e_folder.py',

@@ -3,12 +3,17 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from mmengine.config import Config
 
 from mmeffmae.registry import MODELS
 
 ROOT = Path(__file__).parents[2]
-METHODS = ('mae', 'emae', 'um_mae', 'clmae', 'pcae', 'dbp_mae')
+METHODS = ('recommended', 'mae', 'emae', 'um_mae', 'clmae', 'pcae', 'dbp_mae')
+SIZES = {
+    entry['Config']: entry['Metadata']['Parameters']
+    for metafile in (ROOT / 'configs').glob('*/metafile.yml')
+    for entry in yaml.safe_load(metafile.read_text())['Models']}
 CONFIGS = sorted(p for m in METHODS for p in (ROOT / 'configs' / m).glob('*.py'))
 
 
@@ -31,6 +36,8 @@ def test_full_size_parts_fit_each_other(path):
         images = torch.empty(2, 3, *size)
         plan = model.draw_plan(images)
         pred = model.predict(images, plan)
+    size_in_index = SIZES[path.relative_to(ROOT).as_posix()]
+    assert sum(p.numel() for p in model.parameters()) == size_in_index
     of_pixels = not hasattr(model, 'teacher')
     width = 3 * model.backbone.patch_size**2 if of_pixels else model.backbone.embed_dims
     assert pred.shape == (2 * plan.num_views, plan.ids_predict.size(-1), width)
