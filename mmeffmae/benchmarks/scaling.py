@@ -73,7 +73,7 @@ def count_parts(config: Config) -> Parts:
     """Count on the CPU, without training.
 
     Args:
-        config: Of a pre-training with a ``MaskedViT``.
+        config: Of a pre-training with a ``MaskedViT`` and a ``MaskedDecoder``.
     """
     with torch.device('meta'):
         model = MODELS.build(config.model).train()
