@@ -11,9 +11,8 @@ _base_ = [
 ]
 train_pipeline = [
     dict(type='mmeffmae.SeedSample'),
-    dict(type='mmeffmae.LoadImage'),
     dict(
-        type='mmpretrain.RandomResizedCrop',
+        type='mmeffmae.LoadRandomResizedCrop',
         scale=256,
         crop_ratio_range=(0.2, 1.0),
         backend='cv2',

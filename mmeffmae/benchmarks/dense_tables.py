@@ -7,7 +7,7 @@ from pathlib import Path
 
 from .shards import read_json
 from .statistics import mean_difference, resolved
-from .tables import markdown_table, measured
+from .tables import changed_options, markdown_table, measured
 
 _SEED = re.compile(r'_seed\d+$')
 
@@ -27,16 +27,18 @@ def dense_table(files: Iterable[Path], short: Callable[[str], str] = str) -> str
     metrics = list(dict.fromkeys(
         name for shards in arms.values() for of in shards for name in of['values']))
     rows = []
-    for task, members in _by_task(arms.values()).items():
+    for (data, config, options, share, steps), members in _by_task(
+            arms.values()).items():
         untrained = [of for of in members if of[0]['init'] == 'untrained']
         for arm in members:
-            # Two untrained arms differ in settings that the row does not show.
+            # Two untrained arms were measured before and after a change.
             baseline = untrained[0] if len(untrained) == 1 else None
             rows.append([
-                task[0],
-                short(Path(task[1]).stem) + _share(task[2]),
+                data,
+                ', '.join(filter(None, (
+                    short(Path(config).stem), options, _share(share)))),
                 arm[0]['init'],
-                f'{task[3]:,}',
+                f'{steps:,}',
                 str(len(arm)),
                 *(_value(arm, metric) for metric in metrics),
                 _difference(arm, baseline),
@@ -50,7 +52,8 @@ def _by_task(arms: Iterable[list[dict]]) -> dict[tuple, list[list[dict]]]:
     tasks: dict[tuple, list[list[dict]]] = {}
     for arm in arms:
         of = arm[0]
-        key = of['data'], of['config'], of.get('share', 1), of['iterations']
+        key = (of['data'], of['config'], changed_options(of), of.get('share', 1),
+               of['iterations'])
         tasks.setdefault(key, []).append(arm)
     return {
         key: sorted(members, key=lambda arm: (
@@ -59,7 +62,7 @@ def _by_task(arms: Iterable[list[dict]]) -> dict[tuple, list[list[dict]]]:
 
 
 def _share(share: float) -> str:
-    return '' if share == 1 else f', {100 * share:g} % of the labels'
+    return '' if share == 1 else f'{100 * share:g} % of the labels'
 
 
 def _value(arm: list[dict], metric: str) -> str:

@@ -1,8 +1,6 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
 """Every committed result as Markdown and pictures."""
-import shlex
 from collections.abc import Callable
-from itertools import takewhile
 from pathlib import Path
 from statistics import fmean
 
@@ -15,7 +13,7 @@ from .probe_tables import probe_tables
 from .shards import Shards, read_json
 from .speed_tables import cost_tables, data_tables, machine_of, scaling_tables
 from .stability import stability_tables
-from .tables import markdown_table, measured, study_tables
+from .tables import changed_options, markdown_table, measured, study_tables
 from .target import read_target
 
 #: Where the README takes the results in.
@@ -120,15 +118,6 @@ def _throughput(files: list[Path]) -> str:
 
 def _options(of: dict) -> str:
     return f'; configs with {changed}' if (changed := changed_options(of)) else ''
-
-
-def changed_options(of: dict) -> str:
-    """What a command changed in all its configs, which keep their names."""
-    words = shlex.split(of.get('command', ''))
-    if '--cfg-options' not in words:
-        return ''
-    rest = words[words.index('--cfg-options') + 1:]
-    return ', '.join(takewhile(lambda word: not word.startswith('--'), rest))
 
 
 def memory_kind(arm: dict) -> str:

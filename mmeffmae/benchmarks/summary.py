@@ -7,7 +7,6 @@ from pathlib import Path
 from .curves import read_arms
 from .dense_tables import dense_table
 from .results import (
-    changed_options,
     gate_line,
     memory_kind,
     quartiles,
@@ -16,6 +15,7 @@ from .results import (
 from .shards import Shards, read_json
 from .speed_tables import machine_of
 from .tables import (
+    changed_options,
     markdown_table,
     read_finished,
     study_machine,

@@ -1,7 +1,9 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
 """Markdown tables of a study."""
 import math
+import shlex
 from collections.abc import Iterable, Sequence
+from itertools import takewhile
 from statistics import median
 
 from .curves import ArmResult, common_lengths, mean_and_spread, read_arms
@@ -20,6 +22,15 @@ def measured(values: list[float]) -> str:
     """Mean ± standard deviation."""
     mean, spread = mean_and_spread(values)
     return f'{mean:.1f}' if spread is None else f'{mean:.1f} ± {spread:.1f}'
+
+
+def changed_options(of: dict) -> str:
+    """What a command changed in all its configs, which keep their names."""
+    words = shlex.split(of.get('command', ''))
+    if '--cfg-options' not in words:
+        return ''
+    rest = words[words.index('--cfg-options') + 1:]
+    return ', '.join(takewhile(lambda word: not word.startswith('--'), rest))
 
 
 def study_tables(shards: Shards) -> str:

@@ -436,8 +436,7 @@ class FoldedView:
         for name, value in self._module.named_parameters():
             layer = self._layers.get(id(value))
             if layer is not None:
-                with torch.no_grad():
-                    value = layer.fused_weight()
+                value = layer.folded_weight()
             yield name, value
 
     def parameters(self) -> Iterator[Tensor]:

@@ -139,7 +139,8 @@ def explained(task: ProbeTask) -> float:
         raise ValueError(
             'the probe explained needs the whole model (ProbeTask.model): make the '
             'task with mmeffmae.evaluation.building.probe_task')
-    return explained_variance(task.model, task.query, task.device)
+    return explained_variance(
+        task.model, task.query, num_workers=task.num_workers)
 
 
 #: Probes by name; each takes a :class:`ProbeTask` and returns percent.

@@ -13,9 +13,9 @@ class SelfSupDataPreprocessor(StockSelfSupDataPreprocessor):
     That one turns channels around by a list of indices, which is copied to
     the device in every batch while the host waits for all it has queued. The
     images are the same to the bit. From pinned memory (``pin_memory=True`` of
-    the data loader) they are copied without waiting, too. Data samples stay
-    where they are, since moving them one by one takes longer than all else here;
-    what reads their masks moves those.
+    the data loader) they are copied without waiting, too. Of such
+    batches data samples stay where they are, since moving them one by one takes
+    longer than all else here; what reads their masks moves those.
 
     Args:
         non_blocking (bool): Whether the host goes on while images are copied.

@@ -155,8 +155,19 @@ def test_what_computes_something_else_is_no_candidate():
 
     model = nn.Sequential(
         nn.Linear(4, 4), Lowered(4, 4), mmcv.cnn.Linear(4, 4),
-        ConvWS2d(4, 4, 1), parametrizations.weight_norm(nn.Linear(4, 4)))
+        ConvWS2d(4, 4, 1), parametrizations.weight_norm(nn.Linear(4, 4)),
+        nn.utils.weight_norm(nn.Linear(4, 4)))
     assert list(choose_layers(model, DecorrelationSettings(**ALL))) == ['0', '2']
+
+
+def test_hooks_of_a_layer_stay():
+    model, called = Perceptron(), []
+    handle = model.last.register_forward_hook(lambda *_: called.append(1))
+    decorrelate(model, **ALL)
+    model(torch.randn(2, 6))
+    handle.remove()
+    model(torch.randn(2, 6))
+    assert called == [1]
 
 
 def test_a_weight_of_two_layers_is_refused():

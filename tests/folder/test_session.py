@@ -24,7 +24,7 @@ from mmeffmae.folder.header import Header
 from mmeffmae.folder.machine import Machine
 from mmeffmae.folder.measure import Speed
 from mmeffmae.folder.plan import Request, make_plan
-from mmeffmae.folder.recipe import METHODS, PlanError, config_folder
+from mmeffmae.folder.recipe import METHODS, PlanError, _pipeline, config_folder
 from mmeffmae.folder.report import _next
 from mmeffmae.folder.session import Session
 from mmeffmae.folder.survey import survey_folder
@@ -199,6 +199,17 @@ def test_small_encoders_have_narrow_decoders(planned, method, widths):
     own = Config.fromfile(config_folder() / METHODS[method]).model
     assert own.backbone.arch == 's'
     assert own.neck.decoder_embed_dim == widths[1]
+
+
+@pytest.mark.parametrize('method', METHODS)
+def test_other_bands_are_read_as_such_by_every_method(method):
+    own = Config.fromfile(config_folder() / METHODS[method])
+    steps = _pipeline(own.train_dataloader.dataset.pipeline, 96,
+                      SimpleNamespace(photographs=False, channels=5))
+    assert [step['type'].split('.')[-1] for step in steps[:3]] == [
+        'SeedSample', 'LoadBands', 'RandomResizedCrop']
+    assert (steps[1]['bands'], steps[2]['scale']) == (5, 96)
+    assert not [s for s in steps[2:] if s['type'].split('.')[-1].startswith('Load')]
 
 
 def test_measuring_takes_of_the_time(planned):

@@ -1,4 +1,5 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
+from collections import Counter
 from typing import Any
 
 from mmengine.optim import DefaultOptimWrapperConstructor
@@ -17,6 +18,9 @@ class GroupedOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     Args:
         optim_wrapper_cfg (dict): As of mmengine's.
         paramwise_cfg (dict): As of mmengine's.
+
+    Raises:
+        ValueError: A parameter is in the model twice, as mmengine says, too.
     """
 
     def add_params(self, params: list[dict], module: nn.Module, prefix: str = '',
@@ -41,4 +45,9 @@ def _merged(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
         settings = {key: group[key] for key in sorted(group) if key != 'params'}
         found = merged.setdefault(repr(settings), dict(settings, params=[]))
         found['params'].extend(group['params'])
+    numbers = Counter(id(p) for of in merged.values() for p in of['params'])
+    if any(count > 1 for count in numbers.values()):
+        raise ValueError(
+            'a parameter is in the model twice (GroupedOptimWrapperConstructor): set '
+            'bypass_duplicate=True in optim_wrapper.paramwise_cfg')
     return list(merged.values())

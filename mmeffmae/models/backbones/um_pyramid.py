@@ -395,8 +395,16 @@ class UMPyramid(BaseModule):
 
     @staticmethod
     def to_own_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """See :func:`mmeffmae.checkpoint.um_mae_layout.encoder_from_official`."""
-        return encoder_from_official(tensors)
+        """See :func:`mmeffmae.checkpoint.um_mae_layout.encoder_from_official`.
+
+        A classifier has ``fc_norm`` after its mean and no norm of the last map,
+        which starts anew.
+        """
+        own = encoder_from_official(tensors)
+        if 'fc_norm.weight' in own and 'norm3.weight' not in own:
+            own['norm3.weight'] = torch.ones_like(own['fc_norm.weight'])
+            own['norm3.bias'] = torch.zeros_like(own['fc_norm.weight'])
+        return own
 
     def _prepare_loaded(self, state_dict: dict, prefix: str, *args) -> None:
         own = [key for key in state_dict if key.startswith(prefix)]
@@ -406,8 +414,7 @@ class UMPyramid(BaseModule):
 
     def optional_keys(self) -> dict[str, list[str]]:
         """Keys that output forms and pre-training add, for load reports."""
-        # Classifiers have fc_norm in place of norm3; pre-training has norm3 alone.
-        missing = ['fc_norm.*', 'norm?.*']
+        missing = ['fc_norm.*', *(f'norm{stage}.*' for stage in range(3))]
         unexpected = ['fc.*', 'head.*', 'fc_norm.*', 'norm?.*']
         (unexpected if self.mask_token is None else missing).append('mask_token')
         return dict(missing=missing, unexpected=unexpected)

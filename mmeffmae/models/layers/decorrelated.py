@@ -16,7 +16,6 @@ import torch
 from mmcv.cnn.bricks import wrappers
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils import parametrize
 
 
 class RowSampler:
@@ -52,6 +51,13 @@ class RowSampler:
         return (self._places * total).long().clamp_(max=total - 1)
 
 
+#: Where torch keeps what was registered on a module.
+_HOOKS = ('_forward_hooks', '_forward_hooks_with_kwargs',
+          '_forward_hooks_always_called', '_forward_pre_hooks',
+          '_forward_pre_hooks_with_kwargs', '_backward_hooks',
+          '_backward_pre_hooks')
+
+
 class _Decorrelated(nn.Module):
     """What the layers share; the second base is torch's layer.
 
@@ -71,6 +77,8 @@ class _Decorrelated(nn.Module):
         """Take over the parameters of a layer, as the same objects."""
         self.weight, self.bias = layer.weight, layer.bias
         self.training = layer.training
+        for name in _HOOKS:  # the same dicts, so that handles remove them
+            setattr(self, name, getattr(layer, name))
         inputs = layer.weight[0].numel()
         if inputs % blocks:
             raise ValueError(
@@ -95,6 +103,16 @@ class _Decorrelated(nn.Module):
                 fused = (parts @ matrix).transpose(0, 1)
         return fused.reshape(self.weight.shape).to(self.weight.dtype)
 
+    @torch.no_grad()
+    def folded_weight(self) -> Tensor:
+        """The same for a file or an average: never in TF32."""
+        precision = torch.get_float32_matmul_precision()
+        torch.set_float32_matmul_precision('highest')
+        try:
+            return self.fused_weight()
+        finally:
+            torch.set_float32_matmul_precision(precision)
+
     def _keep(self, rows: Tensor) -> None:
         """Keep some of ``(..., d)``, if this batch is sampled."""
         if self.sampler is not None and self.sampler.is_open:
@@ -105,8 +123,7 @@ class _Decorrelated(nn.Module):
         self, destination: dict, prefix: str, keep_vars: bool
     ) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
-        with torch.no_grad():
-            destination[f'{prefix}weight'] = self.fused_weight()
+        destination[f'{prefix}weight'] = self.folded_weight()
 
     def _load_from_state_dict(
         self, state_dict: dict, prefix: str, *args: Any
@@ -167,7 +184,8 @@ class DecorrelatedConv2d(_Decorrelated, nn.Conv2d):
     @staticmethod
     def fits(layer: nn.Conv2d) -> bool:
         """Whether the convolution is one that can be decorrelated."""
-        return (layer.groups == 1 and layer.dilation == (1, 1)
+        return (type(layer)._conv_forward is nn.Conv2d._conv_forward
+                and layer.groups == 1 and layer.dilation == (1, 1)
                 and layer.padding_mode == 'zeros'
                 and not isinstance(layer.padding, str))
 
@@ -210,10 +228,11 @@ def can_decorrelate(layer: nn.Module) -> bool:
     """Whether a decorrelated form would compute what the layer does.
 
     A subclass with a forward of its own, a weight that is computed from others
-    (:mod:`torch.nn.utils.parametrize`) and a convolution with groups would not.
+    (``weight_norm`` and other parametrizations) and a convolution with groups
+    would not.
     """
     known = any(isinstance(layer, kind) for kind in LAYERS)
-    if not known or parametrize.is_parametrized(layer):
+    if not known or 'weight' not in layer._parameters:
         return False
     if isinstance(layer, nn.Conv2d) and not DecorrelatedConv2d.fits(layer):
         return False

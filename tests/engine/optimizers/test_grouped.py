@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
+from torch import nn
 
 from mmeffmae.config_hash import config_hash
 from mmeffmae.registry import MODELS
@@ -16,6 +17,20 @@ def settings_of(wrapper):
     return {
         parameter: {key: value for key, value in group.items() if key != 'params'}
         for group in wrapper.optimizer.param_groups for parameter in group['params']}
+
+
+def test_a_parameter_that_is_in_the_model_twice_is_refused():
+    config = dict(
+        type='OptimWrapper', optimizer=dict(type='AdamW', lr=.1, weight_decay=.1),
+        constructor='mmeffmae.GroupedOptimWrapperConstructor',
+        paramwise_cfg=dict(norm_decay_mult=0.))
+    model = nn.ModuleDict(dict(a=nn.Linear(2, 2), b=nn.Linear(2, 2)))
+    model.b.weight = model.a.weight
+    with pytest.raises(ValueError, match='bypass_duplicate'):
+        build_optim_wrapper(model, config)
+    config['paramwise_cfg']['bypass_duplicate'] = True
+    wrapper = build_optim_wrapper(model, config)
+    assert len(settings_of(wrapper)) == 3
 
 
 @pytest.mark.parametrize('name, count', [
