@@ -339,6 +339,11 @@ def test_summary_by_hand(root):
                  share=share, iterations=1200,
                  values={'box AP': value, 'mask AP': 1.0}),
             root / 'dense' / f'htc_vit_8xb1_{init}_{digits}_seed{seed}.json')
+    write_shard(  # nothing to compare with: the others have other settings
+        dict(data='mini', config='c/htc_vit_8xb1.py', init='mine', seed=0, share=1,
+             iterations=1200, values={'box AP': 7.0},
+             command='dense_compare.py x --cfg-options a=1 --seeds 0'),
+        root / 'dense' / 'htc_vit_8xb1_mine_ff_seed0.json')
     text = draw_summary(root)
     table = rows(text)
     assert '`small`: linear probe 59.0 %, one thread of a test' in text
@@ -361,7 +366,8 @@ def test_summary_by_hand(root):
         ['htc_vit, 10 % of the labels', 'mine', '1,200', '1', '5.0', '1.0',
          '+0.5 box AP (one seed)'],
         ['htc_vit, 10 % of the labels', 'other', '1,200', '1', '6.0', '1.0',
-         '+1.5 box AP (one seed)']]
+         '+1.5 box AP (one seed)'],
+        ['htc_vit, a=1', 'mine', '1,200', '1', '7.0', '–', '–']]
 
 
 def test_committed_tables_are_those_of_the_committed_files():

@@ -9,6 +9,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, init_default_scope
 from mmpretrain.structures import DataSample
 
+from mmeffmae.checkpoint import CheckpointError
 from mmeffmae.evaluation.building import load_weights
 
 FOLDER = Path(__file__).parents[2] / 'configs/um_mae/benchmarks'
@@ -126,6 +127,11 @@ def test_starts_from_a_fine_tuned_classifier(name, tmp_path):
     assert report.coverage == 100
     assert all(torch.equal(value, weights[key]) for key, value in
                encoder.state_dict().items() if not key.startswith('norm'))
+    # What has neither norm is no classifier, but a file that lost a part.
+    kept = {f'backbone.{k}': v for k, v in weights.items() if 'fc_norm' not in k}
+    torch.save(dict(state_dict=kept), tmp_path / 'damaged.pth')
+    with pytest.raises(CheckpointError, match='norm3'):
+        load_weights(encoder, tmp_path / 'damaged.pth', 'backbone.')
 
 
 def test_segmentor():

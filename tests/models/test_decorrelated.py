@@ -319,3 +319,20 @@ def test_faster_than_back_propagation_on_correlated_inputs():
     assert min(history) < target
     reached = next(i for i, loss in enumerate(history) if loss < target)
     assert reached < 200
+
+
+def test_files_hold_exact_products_whatever_training_multiplies_in(monkeypatch):
+    layer = decorrelated(nn.Linear(4, 4))
+    found = []
+    fuse = layer.fused_weight
+    monkeypatch.setattr(layer, 'fused_weight', lambda: found.append(
+        torch.get_float32_matmul_precision()) or fuse())
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision('high')
+    try:
+        layer(torch.randn(2, 4))
+        layer.state_dict()
+        assert found == ['high', 'highest']
+        assert torch.get_float32_matmul_precision() == 'high'
+    finally:
+        torch.set_float32_matmul_precision(before)
