@@ -9,7 +9,7 @@ from statistics import median
 from .curves import ArmResult, common_lengths, mean_and_spread, read_arms
 from .shards import Shards, read_json
 from .statistics import ratio_of_medians, resolved
-from .target import has_target, read_target
+from .target import has_target, read_target, targets_of_other_probes
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -50,6 +50,7 @@ def study_tables(shards: Shards) -> str:
                        baseline.name),
             _equal_line(finished),
             _equal_table(finished, baseline, target['probe']),
+            *_other_probes(shards, finished, baseline),
         ]
     if unfinished := [
             f'{arm.name} {seed}' for arm in arms for seed in arm.unfinished]:
@@ -123,22 +124,18 @@ def time_rows(
 ) -> list[list[str]]:
     """Cells of every arm's time to the target."""
     probe = target['probe']
-    reference = baseline.times_to(target['target'], probe)
     rows = []
     for arm in arms:
         times = arm.times_to(target['target'], probe)
-        ratio = '1' if arm is baseline else _ratio(times, reference)
-        reached = [
-            _seconds(median(times), arm.length('time')),
-            ratio,
-            str(sum(math.isinf(time) for time in times)),
-        ]
+        there = has_target(target)
         rows.append([
             arm.name,
             str(len(times)),
             f'{arm.length("time"):,.0f}',
             measured(arm.ends(probe)),
-            *(reached if has_target(target) else ['–'] * len(reached)),
+            _seconds(median(times), arm.length('time')) if there else '–',
+            _ratio(arm, baseline, target),
+            str(sum(math.isinf(time) for time in times)) if there else '–',
         ])
     return rows
 
@@ -147,7 +144,13 @@ def _seconds(time: float, budget: float) -> str:
     return f'over {budget:,.0f}' if math.isinf(time) else f'{time:,.0f}'
 
 
-def _ratio(times: list[float], reference: list[float]) -> str:
+def _ratio(arm: ArmResult, baseline: ArmResult, target: dict) -> str:
+    if not has_target(target):
+        return '–'
+    if arm is baseline:
+        return '1'
+    times, reference = (
+        of.times_to(target['target'], target['probe']) for of in (arm, baseline))
     ratio, interval = ratio_of_medians(times, reference)
     text = '–' if math.isnan(ratio) or math.isinf(ratio) else f'{ratio:.2f}'
     if interval is None:
@@ -189,6 +192,32 @@ def _difference(values: list[float], reference: list[float]) -> str:
     difference = mean_and_spread(values)[0] - mean_and_spread(reference)[0]
     note = '' if resolved(values, reference) else ', not resolved'
     return f'{difference:+.1f}{note}'.replace('-', '−')
+
+
+def _other_probes(
+    shards: Shards, arms: list[ArmResult], baseline: ArmResult
+) -> list[str]:
+    """The end, and the time to a target of its own, by each other probe."""
+    targets = targets_of_other_probes(shards)
+    if not targets:
+        return []
+    header = ['arm']
+    for target in targets:
+        header += [f'{target["probe"]} at the end, %',
+                   _ratio_header(target, baseline.name)]
+    rows = [[
+        arm.name,
+        *(cell for target in targets for cell in (
+            measured(arm.ends(target['probe'])), _ratio(arm, baseline, target)))
+    ] for arm in arms]
+    return ['By the other probes of the same runs, each with a target by the same '
+            'rule:', markdown_table(header, rows)]
+
+
+def _ratio_header(target: dict, baseline: str) -> str:
+    untrained = mean_and_spread([*target['untrained'].values()])[0]
+    goal = f' to {target["target"]:.2f}' if has_target(target) else ''
+    return f'time from {untrained:.1f}{goal} %, ratio to {baseline} (95 %)'
 
 
 def _step_table(arms: list[ArmResult]) -> str:

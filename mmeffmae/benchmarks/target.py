@@ -52,14 +52,8 @@ def fix_target(
             f'({candidates[0]}, {len(candidates)} shards): restore the file; a '
             'target that is fixed now could be chosen after the result. To start '
             'over, remove the shards of all candidates')
-    values = {
-        name: _values(shards.root, paths, probe)
-        for name, paths in (('untrained', untrained), ('final', final))
-    }
-    target = target_value(*(fmean(of.values()) for of in values.values()))
     write_shard(
-        dict(kind='target', baseline=baseline, probe=probe, target=target, **values),
-        shards.target)
+        _target(shards, baseline, probe, untrained, final), shards.target)
     return read_target(shards)
 
 
@@ -91,6 +85,35 @@ def read_target(shards: Shards) -> dict[str, Any]:
                     f'it; or start over: remove {shards.target} and the shards of '
                     'all candidates')
     return target
+
+
+def targets_of_other_probes(shards: Shards) -> list[dict[str, Any]]:
+    """What the target would be by each other probe of the same shards.
+
+    The rule is the target's own, so there is nothing to choose after a result.
+
+    Raises:
+        TargetError: See :func:`read_target`.
+    """
+    fixed = read_target(shards)
+    final = [shards.root / file for file in fixed['final']]
+    untrained = [shards.root / file for file in fixed['untrained']]
+    others = [
+        probe for probe in read_json(final[0])['values'] if probe != fixed['probe']]
+    return [
+        _target(shards, fixed['baseline'], probe, untrained, final)
+        for probe in others]
+
+
+def _target(shards: Shards, baseline: str, probe: str, untrained: Sequence[Path],
+            final: Sequence[Path]) -> dict[str, Any]:
+    values = {
+        name: _values(shards.root, paths, probe)
+        for name, paths in (('untrained', untrained), ('final', final))
+    }
+    target = target_value(*(fmean(of.values()) for of in values.values()))
+    return dict(
+        kind='target', baseline=baseline, probe=probe, target=target, **values)
 
 
 def _values(root: Path, paths: Sequence[Path], probe: str) -> dict[str, float]:

@@ -109,6 +109,26 @@ def test_equal_time_images_and_views_by_hand(root):
                    '60.0 ± 0.1 (+0.0, not resolved)']
 
 
+def test_other_probes_have_a_target_by_the_same_rule(root):
+    shards = Shards(root / 'time_to_target' / 'small')
+    assert 'other probes' not in study_tables(shards)
+    folders = [shards.branch(name, 'k', 0, 1.0).parent for name in ('mae', 'new')]
+    for path in [*shards.root.glob('untrained/*'), *folders[0].glob('*'),
+                 *folders[1].glob('*')]:
+        shard = json.loads(path.read_text())
+        # Twice as long as MAE's: a step takes 2 s.
+        linear = dict(zip(PERCENT, (50, 56, 58, 60))).get(shard.get('steps'), 40)
+        shard['values'].update(knn=linear - 20.0, explained=30.0)
+        write_shard(shard, path)
+    text = study_tables(shards)
+    header, mae, new = (rows(text)[name][2] for name in ('arm', 'mae', 'new'))
+    # 20 + 0.95 * 20; nobody explains more than untrained.
+    assert header[1:3] == ['time from 20.0 to 39.00 %, ratio to mae (95 %)',
+                           'explained at the end, %']
+    assert mae == ['40.0 ± 0.0', '1', '30.0 ± 0.0', '–']
+    assert new == ['40.0 ± 0.0', '2.00 (2.00 to 2.00)', '30.0 ± 0.0', '–']
+
+
 def test_numbers_of_photographs_by_hand(root):
     assert 'number of photographs' not in draw_tables(root)
     path = root / 'time_to_target' / 'small' / 'timing.json'
