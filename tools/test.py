@@ -1,7 +1,6 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
 """Evaluate a checkpoint of any config with test_* fields."""
 import argparse
-from copy import deepcopy
 
 import mmengine
 from mmengine.config import Config
@@ -10,12 +9,12 @@ from mmengine.runner import Runner
 
 from mmeffmae.checkpoint import register_safe_loader
 from mmeffmae.engine.launch import (
-    ConfigError,
     add_common_arguments,
     build_runner,
     init_cpu_process_group,
     run_tool,
 )
+from mmeffmae.engine.tta import use_tta
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -29,35 +28,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--tta', action='store_true',
         help='test-time augmentation: tta_model and tta_pipeline of the '
-        'config; for classifiers without them, the mean over both flips')
+        'config; without them, the image and its mirror image')
     add_common_arguments(parser)
     return parser.parse_args(argv)
-
-
-def use_tta(cfg: Config) -> None:
-    """Wrap model and pipeline for test-time augmentation.
-
-    Raises:
-        ConfigError: The config has no ``tta_model`` or ``tta_pipeline`` and
-            is not a classifier's.
-    """
-    if 'tta_model' not in cfg or 'tta_pipeline' not in cfg:
-        if cfg.get('default_scope') != 'mmpretrain':
-            raise ConfigError('--tta: the config has no tta_model and '
-                              'tta_pipeline: add both')
-        flips = [dict(type='RandomFlip', prob=p) for p in (1., 0.)]
-        pipeline = deepcopy(cfg.test_dataloader.dataset.pipeline)
-        pipeline[-1] = dict(
-            type='TestTimeAug', transforms=[flips, [pipeline[-1]]])
-        cfg.tta_pipeline = pipeline
-        cfg.tta_model = dict(type='mmpretrain.AverageClsScoreTTA')
-    # The hook wraps the model after its weights are loaded and checked.
-    hook = dict(type='mmeffmae.TTAHook', tta_cfg=cfg.tta_model)
-    cfg.custom_hooks = [*cfg.get('custom_hooks', []), hook]
-    dataset = cfg.test_dataloader.dataset
-    while 'dataset' in dataset:
-        dataset = dataset.dataset
-    dataset.pipeline = cfg.tta_pipeline
 
 
 def prepare(args: argparse.Namespace, cfg: Config) -> Runner:

@@ -29,8 +29,10 @@ from mmeffmae.randomness import mix_key
 #: Query, key and value, projection of the attention, and first layer of the FFN
 #: in the encoders of this package and of mmpretrain.
 DEFAULT_LAYERS = ('backbone.*.qkv', 'backbone.*.q', 'backbone.*.kv',
+                  'backbone.*.attn.k', 'backbone.*.attn.v',
                   'backbone.*attn*.proj', 'backbone.*.ffn.layers.0.0',
-                  'backbone.*.ffn.fc1', 'backbone.*.mlp.fc1')
+                  'backbone.*.ffn.fc1', 'backbone.*.mlp.fc1',
+                  'backbone.*.mlp.w12', 'backbone.*.pointwise_conv1')
 FC2_LAYERS = ('backbone.*.ffn.layers.1', 'backbone.*.ffn.fc2', 'backbone.*.mlp.fc2')
 PATCH_LAYERS = ('backbone.patch_embed*', )
 
@@ -113,6 +115,14 @@ def choose_layers(
         raise DecorrelationError(
             'no layer is left to decorrelate: ' + _choice(names))
     return {name: chosen[name] for name in names if name in chosen}
+
+
+def plain_layers(model: nn.Module) -> list[str]:
+    """Names of the encoder's layers that could be decorrelated and are not."""
+    return [
+        name for name in _candidates(model) if name.startswith('backbone.')
+        and not is_decorrelated(model.get_submodule(name))
+    ]
 
 
 def _matching(

@@ -15,7 +15,7 @@ from mmeffmae.evaluation.building import load_weights
 FOLDER = Path(__file__).parents[2] / 'configs/um_mae/benchmarks'
 CLASSIFIERS = sorted(FOLDER.glob('um-mae-*_in1k-*.py')) + sorted(
     FOLDER.glob('um-mae-*_in1k.py'))
-DETECTORS = sorted(FOLDER.glob('../../gfl/*.py')) + [
+DETECTORS = sorted(FOLDER.glob('../../gfl/*_coco.py')) + [
     FOLDER / 'htc_um-swin-32x8-p8_quick.py']
 TINY = {
     'mmeffmae.UMSwin': dict(embed_dims=8, depths=[1, 1, 1, 1],

@@ -9,7 +9,7 @@ import torch
 from mmcv.cnn import ConvWS2d
 from mmengine.model import ExponentialMovingAverage
 from mmengine.optim import OptimWrapper, OptimWrapperDict
-from mmpretrain.models import SwinTransformer, VisionTransformer
+from mmpretrain.models import SwinTransformer, VisionTransformer, ViTEVA02
 from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrizations
@@ -20,6 +20,7 @@ from mmeffmae.engine.decorrelation import (
     DecorrelationSettings,
     Decorrelator,
     choose_layers,
+    plain_layers,
 )
 from mmeffmae.models import MaskedViT
 
@@ -137,6 +138,7 @@ def test_layers_of_other_backbones():
             (VisionTransformer(ARCH, 32, 8), 6),
             (SwinTransformer(dict(embed_dims=8, depths=[1] * 4, num_heads=[1] * 4),
                              img_size=64, window_size=2), 12),
+            (ViTEVA02(ARCH, img_size=32, patch_size=8), 6),
             (vit(share_attn=1).backbone, 4)):
         model = nn.Module()
         model.backbone = backbone
@@ -146,6 +148,15 @@ def test_layers_of_other_backbones():
         backbone.attn.posmlp = nn.Module()
         backbone.attn.posmlp.fc1 = nn.Linear(2, 4)
         assert len(choose_layers(model, DecorrelationSettings())) == count
+
+
+def test_what_stays_plain_is_named():
+    model = vit()
+    decorrelate(model, include=['*.qkv', '*.ffn.*'], exclude=['*.1.ffn.*'])
+    assert plain_layers(model) == [
+        'backbone.patch_embed.projection', 'backbone.layers.0.attn.proj',
+        'backbone.layers.1.attn.proj', 'backbone.layers.1.ffn.layers.0.0',
+        'backbone.layers.1.ffn.layers.1']
 
 
 def test_what_computes_something_else_is_no_candidate():

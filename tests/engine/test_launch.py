@@ -1,7 +1,6 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
 """Arguments of the tools, merged into configs."""
 import argparse
-import importlib.util
 from pathlib import Path
 
 import pytest
@@ -19,8 +18,6 @@ from mmeffmae.engine.launch import (
 )
 from mmeffmae.engine.lr_scaling import scale_lr
 from mmeffmae.engine.training import training_runner
-
-ROOT = Path(__file__).parents[2]
 
 
 def arguments(config: Path, **kwargs) -> argparse.Namespace:
@@ -154,32 +151,6 @@ def test_launchers_without_their_variables_are_refused(monkeypatch):
     monkeypatch.setenv('SLURM_NTASKS', '16')
     monkeypatch.setenv('SLURM_LOCALID', '3')
     assert world_size('slurm') == 16
-
-
-@pytest.mark.parametrize('tta_keys', [(), ('tta_model', 'tta_pipeline')])
-def test_tta_of_classifiers_has_a_default(tta_keys):
-    spec = importlib.util.spec_from_file_location('tool',
-                                                  ROOT / 'tools/test.py')
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
-    cfg = Config(dict(
-        default_scope='mmpretrain', model=dict(type='A'),
-        test_dataloader=dict(dataset=dict(
-            pipeline=[dict(type='Load'), dict(type='Pack')]))))
-    for key in tta_keys:
-        cfg[key] = dict(tta_model=dict(type='T'),
-                        tta_pipeline=[dict(type='P')])[key]
-    tool.use_tta(cfg)
-    pipeline = cfg.test_dataloader.dataset.pipeline
-    wrapper = cfg.custom_hooks[-1].tta_cfg
-    if tta_keys:
-        assert (wrapper.type, pipeline[-1].type) == ('T', 'P')
-    else:
-        assert wrapper.type == 'mmpretrain.AverageClsScoreTTA'
-        assert pipeline[-1].transforms[1] == [dict(type='Pack')]
-    cfg = Config(dict(default_scope='mmseg', model=dict()))
-    with pytest.raises(ConfigError, match='tta_model'):
-        tool.use_tta(cfg)
 
 
 @pytest.mark.parametrize('cuda, refused', [('not available', True), ('13.0', False)])

@@ -300,6 +300,10 @@ def test_trains_every_parameter_from_pretraining_and_predicts(
 
 @pytest.mark.parametrize('name, metric', [
     ('htcpp/htcpp_vit-base-p16_16xb1-amp-1x_coco', 'coco/segm_mAP'),
+    # Without tta_model and tta_pipeline: the image and its mirror image.
+    ('mask_rcnn/mask-rcnn_vit-base-p16_8xb2-amp-1x_coco', 'coco/segm_mAP'),
+    ('gfl/gfl_um-swin-tiny_8xb2-amp-lsj-25e_coco', 'coco/bbox_mAP'),
+    ('upernet/upernet_quick', 'mIoU'),
     ('upernet/upernet_vit-base-p16_8xb2-amp-160k_ade20k-512x512', 'mIoU')])
 def test_scales_and_flips_through_the_tool(
         name, metric, shrunk, tmp_path, monkeypatch):

@@ -14,6 +14,7 @@ from mmeffmae.engine.decorrelation import (
     DecorrelationError,
     DecorrelationSettings,
     Decorrelator,
+    plain_layers,
 )
 from mmeffmae.registry import HOOKS
 
@@ -90,7 +91,9 @@ class DecorrelationHook(Hook):
             # TF32: W R is rounded to 16 bits right after it, as all else is.
             torch.set_float32_matmul_precision('high')
         runner.logger.info(
-            f'decorrelated layers: {", ".join(decorrelator.layers)}')
+            f'decorrelated layers: {", ".join(decorrelator.layers)}; others of the '
+            'encoder, for include, fc2_blocks and patch_embed: '
+            f'{", ".join(plain_layers(unwrap(runner.model))) or "none"}')
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Remember the raw W and R of a run that is resumed."""
