@@ -4,8 +4,11 @@
 On a CPU the operations are refused that would wait on a GPU; with a GPU torch
 itself refuses.
 """
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from unittest import mock
 
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
@@ -19,6 +22,8 @@ aten = torch.ops.aten
 #: tensors made of the host's numbers (``lift_fresh``), whose copy waits as well.
 WAITING = {aten._local_scalar_dense, aten.nonzero, aten.masked_select, aten.equal,
            aten.is_nonzero, aten._unique2, aten.unique_dim, aten.lift_fresh}
+#: Methods that a CPU has no operation for.
+COPYING = ('cpu', 'numpy', 'tolist', '__array__')
 METHODS = ('mae/mae', 'emae/emae', 'um_mae/um_mae', 'clmae/clmae', 'pcae/pcae',
            'dbp_mae/dbp_mae')
 
@@ -32,6 +37,21 @@ class NoWaiting(TorchDispatchMode):
                 i is not None and i.dtype == torch.bool for i in indices):
             raise AssertionError(f'{func} waits for the device')
         return func(*args, **(kwargs or {}))
+
+
+@contextmanager
+def no_waiting():
+    def refuse(name):
+        def method(self, *args, **kwargs):
+            raise AssertionError(f'Tensor.{name} waits for the device')
+        return method
+
+    with ExitStack() as stack:
+        for name in COPYING:
+            stack.enter_context(
+                mock.patch.object(torch.Tensor, name, refuse(name)))
+        stack.enter_context(NoWaiting())
+        yield
 
 
 @pytest.fixture(params=METHODS)
@@ -50,7 +70,7 @@ def iteration(request, shrink, tmp_path):
 
 
 def test_no_operation_waits(iteration):
-    with NoWaiting():
+    with no_waiting():
         iteration()
 
 
@@ -65,7 +85,8 @@ def test_torch_sees_no_wait(iteration):
 
 @pytest.mark.parametrize('ask', [
     lambda x: x.sum().item(), lambda x: bool(x.any()), lambda x: x[x > 0],
-    lambda x: x[[2, 1, 0]], lambda x: torch.as_tensor(.5, device=x.device)])
+    lambda x: x[[2, 1, 0]], lambda x: torch.as_tensor(.5, device=x.device),
+    lambda x: x.tolist(), lambda x: x.cpu(), np.asarray])
 def test_waiting_is_noticed(ask):
-    with NoWaiting(), pytest.raises(AssertionError, match='waits for the device'):
+    with no_waiting(), pytest.raises(AssertionError, match='waits for the device'):
         ask(torch.randn(3))

@@ -14,6 +14,7 @@ _STAGES = dict(depths=[1] * 4, num_heads=[1, 1, 2, 2])
 #: Of four layers and 16 channels at the end, as the ViT.
 ENCODERS = dict(
     vit=VIT,
+    windowed=dict(VIT, type='mmeffmae.WindowedViT', window_size=2),
     clmae=dict(VIT, share_attn=2, stem=dict(type='mmeffmae.ConvStem'),
                ffn=dict(type='mmeffmae.ConvFFN')),
     um_swin=dict(
