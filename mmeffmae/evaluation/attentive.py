@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .rng import isolated_rng
+from .subsets import split_for_choice
 
 #: Learning rates of AdamW to choose from.
 LEARNING_RATES = (1e-3, 3e-3, 1e-2)
@@ -161,16 +162,8 @@ def attentive_probe(
     Raises:
         ValueError: The bank has fewer than two images.
     """
-    if len(bank) < 2:
-        raise ValueError(
-            f'a bank of {len(bank)} image(s): the attentive probe needs at '
-            'least 2, check the data_root of the bank')
     num_classes = int(max(bank_labels.max(), query_labels.max())) + 1
-    generator = torch.Generator().manual_seed(seed)
-    order = torch.randperm(len(bank), generator=generator).to(bank.device)
-    held, kept = order.split(
-        [num_held := max(1, round(holdout * len(bank))),
-         len(bank) - num_held])
+    kept, held = split_for_choice(bank, holdout, seed)
     kept_tokens, held_tokens = bank[kept], bank[held]
 
     def held_accuracy(lr: float) -> float:

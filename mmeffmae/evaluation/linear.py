@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .subsets import split_for_choice
+
 #: Strengths of the L2 penalty to choose from, strongest first.
 WEIGHT_DECAYS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
 
@@ -109,16 +111,8 @@ def linear_probe(bank: Tensor,
     Raises:
         ValueError: The bank has fewer than two images.
     """
-    if len(bank) < 2:
-        raise ValueError(
-            f'a bank of {len(bank)} image(s): the linear probe needs at '
-            'least 2, check the data_root of the bank')
     num_classes = int(max(bank_labels.max(), query_labels.max())) + 1
-    generator = torch.Generator().manual_seed(seed)
-    order = torch.randperm(len(bank), generator=generator).to(bank.device)
-    held, kept = order.split(
-        [num_held := max(1, round(holdout * len(bank))),
-         len(bank) - num_held])
+    kept, held = split_for_choice(bank, holdout, seed)
 
     def held_accuracy(weight_decay: float) -> float:
         trial = fit_linear(bank[kept], bank_labels[kept], weight_decay,

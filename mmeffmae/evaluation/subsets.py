@@ -1,11 +1,13 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
-"""Fixed parts of a labelled dataset, for learning from few labels."""
+"""Fixed parts of labelled images: to learn from few, to choose a setting by."""
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from typing import Optional
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from mmeffmae.randomness import mix_key
 
@@ -61,3 +63,30 @@ def describe_subset(labels: Sequence[int], indices: Sequence[int]) -> dict:
         images=len(indices),
         per_class=[min(counts.values()), max(counts.values())],
         indices_hash=hashlib.sha256(text.encode()).hexdigest()[:12])
+
+
+def split_for_choice(
+    bank: Tensor, share: float, seed: int = 0
+) -> tuple[Tensor, Tensor]:
+    """Split a bank of features to choose a setting of its classifier.
+
+    Args:
+        bank: Features, one an image along the first dimension.
+        share: Of the bank, held out; one image at least.
+        seed: Of a generator of its own.
+
+    Returns:
+        tuple[Tensor, Tensor]: Indices to fit on and to judge by, int64, on the
+        bank's device.
+
+    Raises:
+        ValueError: The bank has fewer than two images.
+    """
+    if len(bank) < 2:
+        raise ValueError(
+            f'a bank of {len(bank)} image(s): a probe needs at least 2, check the '
+            'data_root of the bank')
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(bank), generator=generator).to(bank.device)
+    num_held = max(1, round(share * len(bank)))
+    return order[num_held:], order[:num_held]
