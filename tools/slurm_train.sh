@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
 # Train under Slurm: tools/slurm_train.sh PARTITION JOB_NAME CONFIG [WORK_DIR] [ARGUMENTS]
-# GPUS (8), GPUS_PER_NODE (8), CPUS_PER_TASK (5) and SRUN_ARGS may be set.
+# GPUS (8), GPUS_PER_NODE (8, or all of fewer), CPUS_PER_TASK (5) and SRUN_ARGS may be set.
 # SRUN_ARGS="--signal=USR1@120" writes a checkpoint 120 s before the time limit.
 set -euo pipefail
 if [ $# -lt 3 ]; then
@@ -16,7 +16,7 @@ if [ $# -gt 0 ] && [ "${1#-}" = "$1" ]; then
     shift
 fi
 gpus=${GPUS:-8}
-gpus_per_node=${GPUS_PER_NODE:-8}
+gpus_per_node=${GPUS_PER_NODE:-$((gpus < 8 ? gpus : 8))}
 tools_dir=$(cd "$(dirname "$0")" && pwd)
 
 PYTHONPATH="$(dirname "$tools_dir")${PYTHONPATH:+:$PYTHONPATH}" \

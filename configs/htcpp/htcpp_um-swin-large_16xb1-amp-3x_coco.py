@@ -6,15 +6,19 @@ _base_ = [
     '../_base_/schedules/coco_3x.py',
     '../_base_/htcpp_runtime.py',
 ]
-# Stochastic depth and layer decay are those of ViT-Adapter's HTC++ on ViT-L.
+# As ViT-Adapter's HTC++ on Swin-L: stochastic depth, one rate for all layers, and
+# soft-NMS of the proposals, too.
+_soft_nms = dict(type='soft_nms')
 model = dict(
-    backbone=dict(arch='large', drop_path_rate=0.4),
+    backbone=dict(arch='large', drop_path_rate=0.3),
     neck=[
         dict(
             _base_.model.neck[0],
             embed_dims=1536,
             num_heads=48,
-            drop_path_rate=0.4),
+            drop_path_rate=0.3),
         dict(_base_.model.neck[1], in_channels=[192, 384, 768, 1536])
-    ])
-optim_wrapper = dict(paramwise_cfg=dict(layer_decay_rate=0.9))
+    ],
+    train_cfg=dict(rpn_proposal=dict(nms=_soft_nms)),
+    test_cfg=dict(rpn=dict(nms=_soft_nms)))
+optim_wrapper = dict(paramwise_cfg=dict(layer_decay_rate=1.0))

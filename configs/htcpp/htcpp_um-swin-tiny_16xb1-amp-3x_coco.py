@@ -6,4 +6,4 @@ _base_ = [
     '../_base_/schedules/coco_3x.py',
     '../_base_/htcpp_runtime.py',
 ]
-optim_wrapper = dict(paramwise_cfg=dict(layer_decay_rate=0.9))
+optim_wrapper = dict(paramwise_cfg=dict(layer_decay_rate=1.0))

@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from .shards import read_json
-from .statistics import mean_difference, resolved
+from .statistics import DETECTABLE, mean_difference, resolved
 from .tables import changed_options, markdown_table, measured
 
+#: What the other backbones are compared with.
+_CONTROLS = ('untrained', 'supervised', 'simmim')
 _SEED = re.compile(r'_seed\d+$')
 
 
@@ -29,10 +31,8 @@ def dense_table(files: Iterable[Path], short: Callable[[str], str] = str) -> str
     rows = []
     for (data, config, options, share, steps), members in _by_task(
             arms.values()).items():
-        untrained = [of for of in members if of[0]['init'] == 'untrained']
+        controls = [_control(members, name) for name in _CONTROLS]
         for arm in members:
-            # Two untrained arms were measured before and after a change.
-            baseline = untrained[0] if len(untrained) == 1 else None
             rows.append([
                 data,
                 ', '.join(filter(None, (
@@ -41,11 +41,14 @@ def dense_table(files: Iterable[Path], short: Callable[[str], str] = str) -> str
                 f'{steps:,}',
                 str(len(arm)),
                 *(_value(arm, metric) for metric in metrics),
-                _difference(arm, baseline),
+                *(_difference(arm, control) for control in controls),
             ])
-    return markdown_table(
+    table = markdown_table(
         ['data', 'config', 'backbone', 'last logged iteration', 'seeds', *metrics,
-         'over untrained (95 %)'], rows)
+         *(f'over {name} (95 %)' for name in _CONTROLS)], rows)
+    return (f'{table}\n\nNot resolved: smaller than what a t test finds with 80 % '
+            f'power, {DETECTABLE[3]} pooled standard deviations with three seeds; '
+            'an interval that leaves 0 out is not enough.')
 
 
 def _by_task(arms: Iterable[list[dict]]) -> dict[tuple, list[list[dict]]]:
@@ -61,6 +64,12 @@ def _by_task(arms: Iterable[list[dict]]) -> dict[tuple, list[list[dict]]]:
         for key, members in tasks.items()}
 
 
+def _control(members: list[list[dict]], name: str) -> list[dict] | None:
+    found = [of for of in members if of[0]['init'] == name]
+    # Two arms of a name were measured before and after a change.
+    return found[0] if len(found) == 1 else None
+
+
 def _share(share: float) -> str:
     return '' if share == 1 else f'{100 * share:g} % of the labels'
 
@@ -74,11 +83,11 @@ def _values(arm: list[dict], metric: str) -> list[float]:
     return [of['values'][metric] for of in arm if metric in of['values']]
 
 
-def _difference(arm: list[dict], untrained: list[dict] | None) -> str:
-    if untrained is None or arm is untrained:
+def _difference(arm: list[dict], control: list[dict] | None) -> str:
+    if control is None or arm is control:
         return '–'
     metric = next(iter(arm[0]['values']))
-    values = _values(arm, metric), _values(untrained, metric)
+    values = _values(arm, metric), _values(control, metric)
     difference, interval = mean_difference(*values)
     if interval is None:
         return f'{difference:+.1f} {metric} (one seed)'

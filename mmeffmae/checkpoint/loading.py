@@ -116,6 +116,10 @@ def load_checkpoint_safely(path: str | os.PathLike,
         UnsafeCheckpointError: The file names a global that is not allowed.
         CheckpointError: The file is truncated, damaged or no checkpoint.
     """
+    if not str(path):
+        raise FileNotFoundError(
+            'no checkpoint is named: give model.backbone.init_cfg.checkpoint=FILE '
+            'in --cfg-options, or --init FILE')
     file = Path(path).expanduser()
     if not file.is_file():
         raise FileNotFoundError(

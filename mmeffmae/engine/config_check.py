@@ -246,8 +246,12 @@ def _failing_transform(error: BaseException) -> str | None:
         step = frame.f_locals.get('t')
         if (frame.f_code.co_name == '__call__' and step is not None
                 and frame.f_globals.get('__name__') == 'mmengine.dataset.base_dataset'):
-            hint = (': no step before it makes that' if isinstance(error, KeyError)
-                    else '')
+            hint = ''
+            if isinstance(error, KeyError):
+                hint = ': no step before it makes that'
+                if getattr(step, 'with_mask', False) and error.args == ('mask', ):
+                    hint = (': the labels have no segmentation; for boxes alone, '
+                            'without with_mask, see configs/mask_rcnn/README.md')
             return (f'the step {type(step).__name__} of a data pipeline fails with '
                     f'{type(error).__name__}: {error}{hint}')
     return None

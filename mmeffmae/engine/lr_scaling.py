@@ -28,6 +28,19 @@ class LrScaling:
         """Learning rate after scaling."""
         return self.base_lr * self.effective_batch / self.base_batch_size
 
+    def iterations_note(self, train_cfg: dict) -> str | None:
+        """A warning where a schedule in iterations sees fewer images, or None."""
+        if train_cfg.get('type') != 'IterBasedTrainLoop':
+            return None
+        factor = self.base_batch_size / self.effective_batch
+        if factor <= 1:
+            return None
+        return (f'train_cfg.max_iters {train_cfg["max_iters"]} is meant for updates '
+                f'of {self.base_batch_size} images; with {self.effective_batch} this '
+                f'run sees 1/{factor:g} of the images. For all of them multiply '
+                'max_iters, val_interval and the steps of param_scheduler by that, '
+                'and optim_wrapper.accumulative_counts as well')
+
     def __str__(self) -> str:
         return (f'learning rate {self.base_lr:g} for {self.base_batch_size} '
                 f'images an update becomes {self.lr:g} for '

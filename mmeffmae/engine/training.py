@@ -35,6 +35,8 @@ def training_runner(
     scaling = None
     if scale:
         scaling = scale_lr(cfg, world_size(cfg.launcher))
+        if scaling and (note := scaling.iterations_note(cfg.train_cfg)):
+            notes = [*notes, note]
     else:
         cfg.auto_scale_lr = None
     notes = [*notes, *leave_amp_to_gpus(cfg)]

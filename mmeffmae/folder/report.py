@@ -33,12 +33,15 @@ from .recipe import SIZES
 #: Images among which neighbours are looked for, with and without a GPU.
 _EMBEDDED = dict(cuda=1000, cpu=256)
 _QUERIES, _NEIGHBOURS, _TILE, _LISTED = 6, 5, 112, 40
-_PLAIN = 'mask-rcnn_vit-base-p16_1xb4-accum4-amp-lsj640-1x_coco'
-#: Config in configs/mask_rcnn of each encoder, and the width that it needs there.
-_DETECTORS = {
-    **{name: (_PLAIN, width) for (width, _), name in SIZES.items()},
-    'swin-tiny': ('mask-rcnn_um-swin-tiny_8xb2-amp-1x_coco', 0),
-    'pvt-small': ('mask-rcnn_um-pvt-small_8xb2-amp-1x_coco', 0),
+_PLAIN = ('mask_rcnn/mask-rcnn_vit-base-p16_1xb4-accum4-amp-lsj640-1x_coco',
+          'upernet/upernet_vit-base-p16_1xb4-accum4-amp-160k_ade20k-512x512')
+#: Configs of a detector and a segmentor of each encoder, and the width and depth
+#: that it needs there.
+_DENSE = {
+    **{name: (_PLAIN, *size) for size, name in SIZES.items()},
+    **{name: ((f'mask_rcnn/mask-rcnn_um-{name}_8xb2-amp-1x_coco',
+               f'upernet/upernet_um-{name}_8xb2-amp-160k_ade20k-512x512'), 0, 0)
+       for name in ('swin-tiny', 'pvt-small')},
 }
 
 
@@ -128,7 +131,7 @@ def _next(run: Run, record: Mapping[str, Any]) -> Iterable[str]:
              f'--scratch {weights} --public FILE')
     if run.backbone:
         yield backbone_use(run)
-        yield from _detector(run, record['encoder'])
+        yield from _dense(run, record['encoder'])
     yield ('<p>Does it help? Compare the same classifier from it, from untrained and '
            'from public weights; a folder of one sub-folder a class is enough:</p>'
            + _command(
@@ -151,25 +154,34 @@ def _next(run: Run, record: Mapping[str, Any]) -> Iterable[str]:
         f'python tools/train.py {config} --work-dir NEW'))
 
 
-def _detector(run: Run, encoder: str) -> Iterable[str]:
-    """How a detector starts from the backbone, where there is a config for it."""
+def _dense(run: Run, encoder: str) -> Iterable[str]:
+    """How detector and segmentor start from the backbone, if there are configs."""
     backbone = run.config.model.backbone
-    name, width = _DETECTORS.get(encoder, ('', 0))
-    if not name or not isinstance(backbone.arch, str) or (
+    names, width, depth = _DENSE.get(encoder, ((), 0, 0))
+    if not names or not isinstance(backbone.arch, str) or (
             backbone.patch_size, backbone.in_channels) != (16, 3):
         return
-    options = [f'model.backbone.img_size={backbone.img_size}']
+    common = [f'model.backbone.img_size={backbone.img_size}']
     if width:
-        options += [f'model.backbone.arch={backbone.arch}',
-                    f'model.neck.in_channels={width}']
+        common.append(f'model.backbone.arch={backbone.arch}')
     if scale := backbone.get('layer_scale_init_value'):
-        options.append(f'model.backbone.layer_scale_init_value={scale}')
-    yield ('<p>A detector from it; what it takes of memory, and how it reads your own '
-           'labels, is said in <code>configs/mask_rcnn/README.md</code>:</p>')
-    yield _command(
-        f'python tools/train.py configs/mask_rcnn/{name}.py',
-        # Not as an option, which would lose the blanks of a path.
-        f'--init {_quoted(run.backbone)}', f'--cfg-options {" ".join(options)}')
+        common.append(f'model.backbone.layer_scale_init_value={scale}')
+    maps = [depth // 3 - 1, depth // 2 - 1, 2 * depth // 3 - 1, depth - 1]
+    sizes = ([f'model.neck.in_channels={width}'],
+             [f'model.backbone.out_indices={maps}',
+              f'model.neck.embed_dim={width}',
+              f'model.decode_head.in_channels={[width] * 4}',
+              f'model.auxiliary_head.in_channels={width}'])
+    yield ('<p>A detector and a segmentor from it; what they take of memory, and how '
+           'they read your own labels, is said in <code>README.md</code> of '
+           '<code>configs/mask_rcnn</code> and <code>configs/upernet</code>:</p>')
+    for name, size in zip(names, sizes):
+        options = [*common, *(size if width else [])]
+        yield _command(
+            f'python tools/train.py configs/{name}.py',
+            # Not as an option, which would lose the blanks of a path.
+            f'--init {_quoted(run.backbone)}',
+            f'--cfg-options {" ".join(_quoted(o.replace(" ", "")) for o in options)}')
 
 
 def _quoted(word: object) -> str:

@@ -86,7 +86,11 @@ class Predictor:
         return sample.cpu()
 
     def describe(self, sample: BaseDataElement) -> dict[str, Any]:
-        """What was predicted, as plain values for JSON."""
+        """What was predicted, as plain values for JSON.
+
+        Boxes are x1, y1, x2, y2 in pixels; masks COCO's run lengths, which
+        ``pycocotools.mask.decode`` reads.
+        """
         if self.task == 'classify':
             scores, labels = sample.pred_score.topk(min(5, len(sample.pred_score)))
             return dict(classes=[self._name(i) for i in labels.tolist()],
@@ -98,8 +102,11 @@ class Predictor:
                                 for c, share in zip(classes, shares)})
         found = sample.pred_instances
         found = found[found.scores >= self.score_thr]
-        return dict(classes=[self._name(i) for i in found.labels.tolist()],
-                    scores=found.scores.tolist(), boxes=found.bboxes.tolist())
+        values = dict(classes=[self._name(i) for i in found.labels.tolist()],
+                      scores=found.scores.tolist(), boxes=found.bboxes.tolist())
+        if 'masks' in found:
+            values['masks'] = _run_lengths(found.masks)
+        return values
 
     def draw(self, sample: BaseDataElement) -> np.ndarray:
         """The image with what was predicted, RGB ``(H, W, 3)`` uint8."""
@@ -113,6 +120,13 @@ class Predictor:
 
     def _name(self, index: int) -> str:
         return str(self.classes[index] if self.classes else index)
+
+
+def _run_lengths(masks: torch.Tensor) -> list[dict[str, Any]]:
+    """Masks ``(N, H, W)`` as plain values."""
+    from mmdet.structures.mask import encode_mask_results
+    return [dict(size=list(of['size']), counts=of['counts'].decode())
+            for of in encode_mask_results(masks.numpy())]
 
 
 def _pipeline(settings: list[dict]) -> Compose:

@@ -306,7 +306,8 @@ def test_every_kind_of_file_is_drawn(tmp_path):
     assert table['by hand'] == [['2 (2 to 2)', '2.00 (1.50 to 2.50)']]
     assert table['large'] == [['8', 'DDP', '64 × 8', '8.0', '2,048', '25', '2.0', '1.0',
                                '1.2']]
-    assert table['mini'] == [['htc', 'pretrained', '1,200', '1', '12.3', '–']]
+    assert table['mini'] == [['htc', 'pretrained', '1,200', '1', '12.3', '–', '–',
+                              '–']]
     assert table['scratch'] == [['20.0']]
     assert [path.name for path in draw_plots(tmp_path)] == ['inits.png']
 
@@ -353,7 +354,7 @@ def test_summary_by_hand(root):
     for init, seed, digits, value, share in (
             ('mine', 0, 'aa', 10.0, 1), ('mine', 1, 'aa', 12.0, 1),
             ('untrained', 0, 'bb', 9.0, 1), ('mine', 0, 'cc', 5.0, 0.1),
-            ('untrained', 0, 'dd', 4.5, 0.1), ('other', 0, 'ee', 6.0, 0.1)):
+            ('untrained', 0, 'dd', 4.5, 0.1), ('supervised', 0, 'ee', 6.0, 0.1)):
         write_shard(
             dict(data='mini', config='c/htc_vit_8xb1.py', init=init, seed=seed,
                  share=share, iterations=1200,
@@ -379,15 +380,16 @@ def test_summary_by_hand(root):
     assert [table[f'clmae_vit_8xb1_{n}'][0][:2] for n in 'ab'] == [
         ['peer_x_y', '5.00 (5.00 to 5.00)'], ['peer_x_y', '6.00 (6.00 to 6.00)']]
     assert table['mini'] == [
-        ['htc_vit', 'untrained', '1,200', '1', '9.0', '1.0', '–'],
+        ['htc_vit', 'untrained', '1,200', '1', '9.0', '1.0', '–', '–', '–'],
         ['htc_vit', 'mine', '1,200', '2', '11.0 ± 1.4', '1.0 ± 0.0',
-         '+2.0 box AP (-20.0 to +24.0, not resolved)'],
-        ['htc_vit, 10 % of the labels', 'untrained', '1,200', '1', '4.5', '1.0', '–'],
+         '+2.0 box AP (-20.0 to +24.0, not resolved)', '–', '–'],
+        ['htc_vit, 10 % of the labels', 'untrained', '1,200', '1', '4.5', '1.0', '–',
+         '-1.5 box AP (one seed)', '–'],
         ['htc_vit, 10 % of the labels', 'mine', '1,200', '1', '5.0', '1.0',
-         '+0.5 box AP (one seed)'],
-        ['htc_vit, 10 % of the labels', 'other', '1,200', '1', '6.0', '1.0',
-         '+1.5 box AP (one seed)'],
-        ['htc_vit, a=1', 'mine', '1,200', '1', '7.0', '–', '–']]
+         '+0.5 box AP (one seed)', '-1.0 box AP (one seed)', '–'],
+        ['htc_vit, 10 % of the labels', 'supervised', '1,200', '1', '6.0', '1.0',
+         '+1.5 box AP (one seed)', '–', '–'],
+        ['htc_vit, a=1', 'mine', '1,200', '1', '7.0', '–', '–', '–', '–']]
 
 
 def test_committed_tables_are_those_of_the_committed_files():

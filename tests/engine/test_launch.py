@@ -50,6 +50,14 @@ def test_learning_rate_follows_the_effective_batch():
     assert cfg.optim_wrapper.optimizer.lr == pytest.approx(1.2e-3)
 
 
+def test_schedules_in_iterations_say_what_a_smaller_batch_leaves_out():
+    cfg = training_cfg()
+    assert scale_lr(cfg, 4).iterations_note(dict(max_epochs=300)) is None
+    loop = dict(type='IterBasedTrainLoop', max_iters=1000)
+    assert 'sees 1/2 of the images' in scale_lr(training_cfg(), 4).iterations_note(loop)
+    assert scale_lr(training_cfg(), 8).iterations_note(loop) is None
+
+
 def test_learning_rate_is_left_alone_or_refused():
     assert scale_lr(training_cfg(auto_scale_lr=None), 4) is None
     several = training_cfg(optim_wrapper=dict(

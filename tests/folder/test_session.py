@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.registry import DATASETS, MODELS
+from mmengine.registry import DATASETS, MODELS, DefaultScope
 
 from mmeffmae.checkpoint import load_checkpoint_safely, load_with_report
 from mmeffmae.checkpoint.layouts import from_own_names
@@ -311,21 +311,23 @@ def test_next_steps_fit_the_run(planned, tmp_path, method, encoder, trained_from
     assert again.init == (str(run.backbone) if trained_from else None)
     if method == 'um-mae':
         assert "type='mmeffmae.UMSwin'" in page and 'mmeffmae installed' in page
-    # The detector's neck takes what its backbone gives.
-    detector = [words[2:] for words in commands if 'mask_rcnn' in words[2]]
-    if not trained_from:
-        assert not detector
-        return
-    file, init, weights, _, *options = detector[0]
-    assert (init, weights) == ('--init', str(run.backbone))
-    cfg = Config.fromfile(Path(__file__).parents[2] / file)
-    cfg.merge_from_dict(
-        TOOL['parse_args'](['.', '--cfg-options', *options]).cfg_options)
-    assert cfg.model.backbone.img_size == config.model.backbone.img_size
-    if method == 'mae':
-        with torch.device('meta'):
-            encoder = MODELS.build(dict(cfg.model.backbone, init_cfg=None))
-        assert encoder.embed_dims == cfg.model.neck.in_channels == 384
+    # Necks and heads take what the backbone gives.
+    dense = [words[2:] for words in commands
+             if re.match('configs/(mask_rcnn|upernet)/', words[2])]
+    assert len(dense) == 2 * bool(trained_from)
+    for file, init, weights, _, *options in dense:
+        assert (init, weights) == ('--init', str(run.backbone))
+        cfg = Config.fromfile(Path(__file__).parents[2] / file)
+        cfg.merge_from_dict(
+            TOOL['parse_args'](['.', '--cfg-options', *options]).cfg_options)
+        assert cfg.model.backbone.img_size == config.model.backbone.img_size
+        with DefaultScope.overwrite_default_scope(cfg.default_scope), \
+                torch.device('meta'):
+            model = MODELS.build(dict(
+                cfg.model, backbone=dict(cfg.model.backbone, init_cfg=None)))
+            maps = model.extract_feat(torch.empty(1, 3, 256, 256))
+        if 'decode_head' in cfg.model:
+            assert [m.size(1) for m in maps] == list(model.decode_head.in_channels)
 
 
 def test_tool_says_what_is_wrong_and_writes_nothing(photographs, tmp_path):

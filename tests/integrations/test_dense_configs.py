@@ -7,20 +7,30 @@ import subprocess
 import sys
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
-from mmengine.registry import DATASETS, MODELS, DefaultScope, init_default_scope
+from mmengine.optim import OptimWrapper
+from mmengine.registry import (
+    DATASETS,
+    HOOKS,
+    MODELS,
+    DefaultScope,
+    init_default_scope,
+)
 from PIL import Image
+from pycocotools import mask as coco_mask
 from yapf.yapflib import yapf_api
 
-from mmeffmae.checkpoint import register_safe_loader
+from mmeffmae.checkpoint import load_with_report, register_safe_loader
 from mmeffmae.checkpoint.export import export_backbone
 from mmeffmae.datasets.mini_drawing import STUFF, THINGS
 from mmeffmae.datasets.mini_scenes import MiniSceneSettings, write_mini_scenes
+from mmeffmae.engine.config_check import _failing_transform
 
 pytest.importorskip('mmdet')
 pytest.importorskip('mmseg')
@@ -229,30 +239,103 @@ def shrunk(request, tmp_path, pretrained, shrinkers, monkeypatch):
     return function
 
 
-def test_the_readme_s_config_reads_labels_of_ones_own(mini, tmp_path):
-    text = (ROOT / 'configs/mask_rcnn/README.md').read_text()
-    text = text.partition('```python\n')[2].partition('```')[0]
-    for old, new in (
-            ("'./", f"'{ROOT}/configs/mask_rcnn/"), ("'labelled/'", f"'{mini}/coco/'"),
-            ("'train.json'", "'annotations/instances_train.json'"),
-            ("'val.json'", "'annotations/instances_val.json'"),
-            ("('apple', 'pear')", repr(tuple(THINGS[:2])))):
-        assert old in text
-        text = text.replace(old, new)
-    (tmp_path / 'mine.py').write_text(text)
-    cfg = Config.fromfile(tmp_path / 'mine.py')
-    init_default_scope('mmdet')
-    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
+def readme_configs(folder, replaced, tmp_path):
+    """Configs of the section on own labels, on the mini scenes."""
+    text = (ROOT / f'configs/{folder}/README.md').read_text()
+    parts = text.partition('## Your own labels')[2].split('```python\n')[1:]
+    configs = []
+    for name, part in zip(('mine', 'boxes'), parts):
+        part = part.partition('```')[0]
+        for old, new in (("'./mine", f"'{tmp_path}/mine"),
+                         ("'./", f"'{ROOT}/configs/{folder}/"), *replaced):
+            part = part.replace(old, new)
+        (tmp_path / f'{name}.py').write_text(part)
+        configs.append(Config.fromfile(tmp_path / f'{name}.py'))
+    init_default_scope(configs[0].default_scope)
+    return configs
+
+
+def on_meta(cfg):
+    with torch.device('meta'):
+        return MODELS.build(dict(cfg.model, backbone=dict(
+            cfg.model.backbone, init_cfg=None)))
+
+
+def test_the_readme_s_detectors_read_labels_of_ones_own(mini, tmp_path):
+    labels = tmp_path / 'labelled'
+    shutil.copytree(mini / 'coco', labels)
+    mine, boxes = readme_configs('mask_rcnn', (
+        ("'labelled/'", f"'{labels}/'"),
+        ("'train.json'", "'annotations/instances_train.json'"),
+        ("'val.json'", "'annotations/instances_val.json'"),
+        ("('apple', 'pear')", repr(tuple(THINGS[:2])))), tmp_path)
+    for loader in (mine.train_dataloader, mine.val_dataloader, mine.test_dataloader):
         dataset = DATASETS.build(dict(loader.dataset, filter_cfg=None))
         assert dataset.metainfo['classes'] == tuple(THINGS[:2])
         assert len(dataset) == 2 and len(dataset.cat_ids) == 2
-    assert Path(cfg.test_evaluator.ann_file).is_file()
-    with torch.device('meta'):
-        model = MODELS.build(dict(cfg.model, backbone=dict(
-            cfg.model.backbone, init_cfg=None)))
+    assert Path(mine.test_evaluator.ann_file).is_file()
+    model = on_meta(mine)
     maps = model.neck.levels[2][0].conv.weight.shape[1]
     assert maps == model.backbone.embed_dims == 384
     assert model.roi_head.mask_head.num_classes == 2
+
+    for file in labels.glob('annotations/instances_*.json'):
+        content = json.loads(file.read_text())
+        for annotation in content['annotations']:
+            del annotation['segmentation']
+        file.write_text(json.dumps(content))
+    assert not on_meta(boxes).roi_head.with_mask
+    assert boxes.test_evaluator.metric == 'bbox'
+    for loader in (boxes.train_dataloader, boxes.test_dataloader):
+        settings = dict(loader.dataset, filter_cfg=None, indices=1)
+        assert 'masks' not in DATASETS.build(settings)[0]['data_samples'].gt_instances
+    with pytest.raises(KeyError, match='mask') as error:
+        DATASETS.build(dict(mine.test_dataloader.dataset, indices=1))[0]
+    assert 'no segmentation; for boxes alone' in _failing_transform(error.value)
+
+
+def test_the_readme_s_segmentor_reads_labels_of_ones_own(mini, tmp_path):
+    mine, = readme_configs('upernet', (
+        ("data_root='labelled/'", f"data_root='{mini}/ade'"),
+        ("/train'", "/training'"), ("/val'", "/validation'")), tmp_path)
+    for loader in (mine.train_dataloader, mine.test_dataloader):
+        dataset = DATASETS.build(loader.dataset)
+        assert len(dataset) == 2
+        assert not dataset.reduce_zero_label
+        assert dataset[0]['data_samples'].gt_sem_seg.data.dtype == torch.int64
+    model = on_meta(mine)
+    assert list(model.decode_head.in_channels) == [384] * 4
+    assert model.decode_head.num_classes == model.auxiliary_head.num_classes == 3
+    assert mine.param_scheduler[1].end == mine.train_cfg.max_iters
+
+
+@pytest.mark.parametrize('method', ['mae', 'emae', 'pcae', 'dbp_mae'])
+def test_a_detector_s_encoder_loads_every_method_whole(method, tmp_path):
+    cfg = Config.fromfile(ROOT / f'configs/{method}/{method}_quick.py')
+    init_default_scope('mmpretrain')
+    model = MODELS.build(cfg.model)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=.02)
+    for hook in cfg.get('custom_hooks', []):
+        if hook.type == 'mmeffmae.DecorrelationHook':
+            hook = HOOKS.build(hook)
+            hook.attach(model, OptimWrapper(torch.optim.SGD(model.parameters(), .1)))
+            for layer in hook.decorrelator.layers.values():
+                layer.decorrelation.add_(.01)
+    file = tmp_path / 'epoch_1.pth'
+    torch.save(dict(state_dict=model.state_dict(),
+                    meta=dict(cfg=cfg.pretty_text)), file)
+    backbone = cfg.model.backbone
+    encoder = MODELS.build(dict(
+        type='mmeffmae.WindowedViT', window_size=2, final_norm=False,
+        arch=backbone.arch, img_size=backbone.img_size,
+        patch_size=backbone.patch_size))
+    exported = torch.load(export_backbone(file).path, weights_only=True)['state_dict']
+    report = load_with_report(encoder, exported, prefix='backbone.')
+    assert report.complete and report.coverage == 100. and not report.resized
+    ours = model.state_dict()
+    assert all(torch.equal(value, ours[f'backbone.{key}'])
+               for key, value in encoder.state_dict().items())
 
 
 class KeepStart(Hook):
@@ -340,6 +423,9 @@ def test_scales_and_flips_through_the_tool(
         else:
             assert set(prediction['classes']) <= set(THINGS)
             assert len(prediction['boxes']) == len(prediction['scores']) > 0
+            assert ('masks' in prediction) == ('segm' in metric)
+            assert all(coco_mask.decode(mask).shape == (SIDE, SIDE)
+                       for mask in prediction.get('masks', ()))
 
 
 def run_tool(name, folder, monkeypatch, *arguments):
@@ -406,6 +492,33 @@ def test_schedules_are_the_published_ones(name, epochs, steps):
     assert (cfg.optim_wrapper.type, cfg.optim_wrapper.dtype) == (
         'AmpOptimWrapper', 'float16')
     assert cfg.model.test_cfg.rcnn.nms.type == 'soft_nms'
+
+
+def test_instaboost_moves_objects_before_boxes_are_read(mini, monkeypatch):
+    def moved(annotations, image, config, background):
+        for annotation in annotations:
+            annotation['bbox'][0] += 1
+        return annotations, image
+
+    # The package is optional; this is all that mmdet calls of it.
+    module = ModuleType('instaboostfast')
+    module.InstaBoostConfig, module.get_new_data = lambda *args: args, moved
+    monkeypatch.setitem(sys.modules, 'instaboostfast', module)
+    base = Config.fromfile(
+        ROOT / 'configs/_base_/datasets/coco_instance_semantic_instaboost.py')
+    pipeline = base.train_pipeline
+    pipeline[2].aug_ratio, pipeline[5].prob = 1., 0.
+    pipeline[4].scale = [(SIDE, SIDE)] * 2
+    data = Config.fromfile(ROOT / 'configs/_base_/datasets/mini_instance_semantic.py')
+    settings = dict(
+        data.train_dataloader.dataset, data_root=str(mini / 'coco'), indices=1)
+    init_default_scope('mmdet')
+    boxes = []
+    for steps in ([*pipeline[:2], *pipeline[3:]], pipeline):
+        sample = DATASETS.build(dict(settings, pipeline=steps))[0]['data_samples']
+        assert 'sem_seg' in sample.gt_sem_seg
+        boxes.append(sample.gt_instances.bboxes.tensor)
+    assert torch.equal(boxes[0] + torch.tensor([1., 0., 1., 0.]), boxes[1])
 
 
 def test_mini_classes_are_those_of_the_scenes():

@@ -23,7 +23,7 @@ def test_passes_the_arguments_on(given, work_dir, rest, tmp_path):
         env={**os.environ, 'PATH': path, 'GPUS': '2'},
         capture_output=True, text=True, check=True)
     words = done.stdout.splitlines()
-    assert words[:4] == ['-p', 'gpu', '--job-name=job', '--gres=gpu:8']
-    assert '--ntasks=2' in words
+    assert words[:4] == ['-p', 'gpu', '--job-name=job', '--gres=gpu:2']
+    assert {'--ntasks=2', '--ntasks-per-node=2'} <= set(words)
     assert words[words.index('configs/mae.py') + 1:] == [
         '--work-dir', work_dir, '--launcher', 'slurm', *rest]

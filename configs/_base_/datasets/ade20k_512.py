@@ -8,7 +8,7 @@ _crop = (512, 512)
 train_pipeline = [
     dict(type='mmeffmae.SeedSample'),
     dict(type='LoadImageFromFile'),
-    dict(type='LoadAnnotations', reduce_zero_label=True),
+    dict(type='LoadAnnotations'),
     dict(
         type='RandomResize',
         scale=(2048, 512),
@@ -23,7 +23,7 @@ test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=(2048, 512), keep_ratio=True),
     # After Resize: the metric compares at the full size.
-    dict(type='LoadAnnotations', reduce_zero_label=True),
+    dict(type='LoadAnnotations'),
     dict(type='PackSegInputs')
 ]
 
@@ -67,6 +67,6 @@ tta_pipeline = [
                 keep_ratio=True)
             for _ratio in (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
         ], [dict(type='RandomFlip', prob=_p) for _p in (0., 1.)],
-                    [dict(type='LoadAnnotations', reduce_zero_label=True)],
+                    [dict(type='LoadAnnotations')],
                     [dict(type='PackSegInputs')]])
 ]

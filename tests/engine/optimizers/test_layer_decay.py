@@ -15,6 +15,10 @@ _STAGES = dict(depths=[1] * 4, num_heads=[1, 1, 2, 2])
 ENCODERS = dict(
     vit=VIT,
     windowed=dict(VIT, type='mmeffmae.WindowedViT', window_size=2),
+    exported=dict(VIT, type='mmpretrain.VisionTransformer', out_type='featmap'),
+    swin=dict(
+        type='mmeffmae.SwinTransformer', img_size=32, patch_size=4, window_size=2,
+        arch=dict(_STAGES, embed_dims=2)),
     clmae=dict(VIT, share_attn=2, stem=dict(type='mmeffmae.ConvStem'),
                ffn=dict(type='mmeffmae.ConvFFN')),
     um_swin=dict(
@@ -29,7 +33,9 @@ ENCODERS = dict(
 DEPTHS = {'cls_token': [5], 'pos_embed': [5], 'patch_embed': [5],
           'shared_attn.0': [4, 3], 'shared_attn.1': [2, 1],
           **{f'{block}.{i}': [4 - i] for block in ('layers', 'blocks')
-             for i in range(4)}}
+             for i in range(4)},
+          # A stage of Swin ends with the merging of its patches.
+          **{f'stages.{i}.': [4 - i] for i in range(4)}}
 
 
 def build(model, changes=None, **paramwise):
@@ -82,9 +88,11 @@ def segmentor(encoder):
 
 
 def classifier(encoder):
+    if 'Swin' not in encoder['type'] or 'UM' in encoder['type']:
+        encoder = dict(encoder, out_type='avg_featmap')
     return dict(
         type='mmpretrain.ImageClassifier',
-        backbone=dict(encoder, out_type='avg_featmap'),
+        backbone=encoder,
         neck=dict(type='mmpretrain.GlobalAveragePooling'),
         head=dict(type='mmpretrain.LinearClsHead', num_classes=2, in_channels=16))
 
@@ -103,7 +111,7 @@ def test_every_parameter_has_its_rate_and_decay(make, scope, encoder):
             (e for part, e in DEPTHS.items() if local.startswith(part)), [0])
         rate = sum(RATE**e for e in exponents) / len(exponents)
         spared = (parameter.ndim < 2 or local in ('cls_token', 'pos_embed')
-                  or 'dwconv' in local)
+                  or 'dwconv' in local or 'bias_table' in local)
         assert found[name] == (pytest.approx(rate), 0 if spared else DECAY), name
     outside = [n for n in found if not n.startswith('backbone.')]
     assert outside and all(found[n][0] == 1 for n in outside)
