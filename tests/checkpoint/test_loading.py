@@ -135,6 +135,8 @@ def test_unreadable_files_are_told_apart(tmp_path):
     torch.save([1], tmp_path / 'list.pth')
     with pytest.raises(CheckpointError, match='holds a list'):
         load_checkpoint_safely(tmp_path / 'list.pth')
+    with pytest.raises(FileNotFoundError, match='no checkpoint is named'):
+        load_checkpoint_safely('')
     with pytest.raises(FileNotFoundError, match='the .pth files there are '
                        'empty.pth, good.pth'):
         load_checkpoint_safely(tmp_path / 'absent.pth')
