@@ -393,6 +393,8 @@ def test_scales_and_flips_through_the_tool(
     cfg = shrunk(ROOT / f'configs/{name}.py')
     cfg.model.backbone.init_cfg = None
     cfg.work_dir = str(tmp_path / 'run')
+    # mmengine names runs by the second; of a name, the first one's scope stays.
+    cfg.experiment_name = tmp_path.name
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
         model = MODELS.build(cfg.model)
     torch.save(dict(state_dict=model.state_dict()), tmp_path / 'weights.pth')

@@ -31,7 +31,7 @@ def test_metrics_are_written(tta, tool, tiny_cfg, image_folder, tmp_path,
         backbone=cfg.model.backbone,
         neck=dict(type='GlobalAveragePooling'),
         head=dict(type='LinearClsHead', num_classes=2, in_channels=32))
-    config = tmp_path / 'classifier.py'
+    config = tmp_path / f'{tmp_path.name}.py'  # names the run
     Config(dict(
         default_scope='mmpretrain',
         default_hooks=cfg.default_hooks,
