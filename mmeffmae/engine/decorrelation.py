@@ -1,6 +1,6 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
 """Decorrelated back-propagation of a model, whatever trains it."""
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Optional, Union
@@ -27,13 +27,16 @@ from mmeffmae.models.layers.decorrelated_update import (
 from mmeffmae.randomness import mix_key
 
 #: Query, key and value, projection of the attention, and first layer of the FFN
-#: in the encoders of this package and of mmpretrain.
+#: in the encoders of this package and in most of mmpretrain's.
 DEFAULT_LAYERS = ('backbone.*.qkv', 'backbone.*.q', 'backbone.*.kv',
                   'backbone.*.attn.k', 'backbone.*.attn.v',
                   'backbone.*attn*.proj', 'backbone.*.ffn.layers.0.0',
-                  'backbone.*.ffn.fc1', 'backbone.*.mlp.fc1',
-                  'backbone.*.mlp.w12', 'backbone.*.pointwise_conv1')
-FC2_LAYERS = ('backbone.*.ffn.layers.1', 'backbone.*.ffn.fc2', 'backbone.*.mlp.fc2')
+                  'backbone.*.ffn.fc1', 'backbone.*.ffn.w12',
+                  'backbone.*.mlp.fc1', 'backbone.*.mlp.w12',
+                  'backbone.*_mix.layers.0.0', 'backbone.*.pointwise_conv1')
+FC2_LAYERS = ('backbone.*.ffn.layers.1', 'backbone.*.ffn.fc2', 'backbone.*.ffn.w3',
+              'backbone.*.mlp.fc2', 'backbone.*.mlp.w3', 'backbone.*_mix.layers.1',
+              'backbone.*.pointwise_conv2')
 PATCH_LAYERS = ('backbone.patch_embed*', )
 
 
@@ -75,6 +78,8 @@ class DecorrelationSettings:
                 ('num_samples', self.num_samples >= 2, '2 or more'),
                 ('update_interval', self.update_interval >= 1, '1 or more'),
                 ('step_guard', self.step_guard > 0, 'above 0'),
+                ('include', not isinstance(self.include, str), 'a list of patterns'),
+                ('exclude', not isinstance(self.exclude, str), 'a list of patterns'),
             ) if not fits
         ]
         if wrong:
@@ -86,17 +91,17 @@ class DecorrelationError(RuntimeError):
 
 
 def choose_layers(
-    model: nn.Module, settings: DecorrelationSettings
+    names: Sequence[str], settings: DecorrelationSettings
 ) -> dict[str, int]:
     """Names of the layers to decorrelate, and the blocks of their R.
 
-    Candidates are trainable linear layers and convolutions that are called
-    as modules, compute what torch's do, and are no part of an averaged model.
+    Args:
+        names: Of :func:`candidates`.
+        settings: Say which.
 
     Raises:
         DecorrelationError: A pattern matches none of them.
     """
-    names = _candidates(model)
     wanted: list[tuple[Sequence[str], int]] = [(DEFAULT_LAYERS, 1)]
     if settings.include is not None:
         wanted = [((pattern, ), 1) for pattern in settings.include]
@@ -117,14 +122,6 @@ def choose_layers(
     return {name: chosen[name] for name in names if name in chosen}
 
 
-def plain_layers(model: nn.Module) -> list[str]:
-    """Names of the encoder's layers that could be decorrelated and are not."""
-    return [
-        name for name in _candidates(model) if name.startswith('backbone.')
-        and not is_decorrelated(model.get_submodule(name))
-    ]
-
-
 def _matching(
     patterns: Sequence[str], names: Sequence[str], option: str
 ) -> list[str]:
@@ -140,7 +137,18 @@ def _choice(names: Sequence[str]) -> str:
     return 'choose from\n  ' + '\n  '.join(names or ['none'])
 
 
-def _candidates(model: nn.Module) -> list[str]:
+def candidates(
+    model: nn.Module, trained: Optional[Container[int]] = None
+) -> list[str]:
+    """Names of the layers that can be decorrelated.
+
+    Trainable linear layers and convolutions that are called as modules,
+    compute what torch's do, and are no part of an averaged model.
+
+    Args:
+        model: Whose layers.
+        trained: ``id`` of the parameters that learn; None for all.
+    """
     # They read the weights of their parts, or are only averaged.
     closed = {
         id(part) for module in model.modules()
@@ -150,11 +158,17 @@ def _candidates(model: nn.Module) -> list[str]:
     return [
         name for name, module in model.named_modules()
         if id(module) not in closed and _fits(module)
+        and (trained is None or id(module.weight) in trained)
     ]
 
 
 def _fits(module: Any) -> bool:
     return can_decorrelate(module) and module.weight.requires_grad
+
+
+def _peak_rate(group: Mapping[str, Any]) -> float:
+    """Highest learning rate of a parameter group's schedule."""
+    return group.get('max_lr', group.get('initial_lr', group['lr']))
 
 
 def _check_untied(model: nn.Module, layers: Mapping[str, nn.Module]) -> None:
@@ -207,13 +221,14 @@ class Decorrelator:
     Args:
         model: Its layers are replaced in place; Parameter objects stay.
         optim_wrapper: Steps the parameters. η follows the learning rate of
-            its first group in proportion to the initial one.
+            its first group that learns, in proportion to the highest.
         settings: What to decorrelate, and how.
         seed: Names the rows that are kept.
 
     Raises:
         DecorrelationError: A pattern matches nothing, no layer is left, a
-            weight belongs to two layers, or there are several optimizers.
+            weight belongs to two layers, the model averages weights by itself,
+            or there are several optimizers.
     """
 
     def __init__(
@@ -227,12 +242,20 @@ class Decorrelator:
             raise DecorrelationError(
                 f'{type(optim_wrapper).__name__} has several optimizers, whose '
                 'steps do not go together: use one, such as mmeffmae.MuonAdamW')
+        if hasattr(model, 'momentum_update'):
+            raise DecorrelationError(
+                f'{type(model).__name__} averages its weights in momentum_update, '
+                'without their matrices R: train it without decorrelation')
         self.settings = settings
         self.optim_wrapper = optim_wrapper
         self.seed = seed
         self.num_steps = 0
         self.layers: dict[str, nn.Module] = {}
-        self._convert(model)
+        #: Names of the encoder's layers that could be decorrelated and are not.
+        self.plain_layers: list[str] = []
+        groups = optim_wrapper.optimizer.param_groups
+        self._convert(model, {
+            id(p) for group in groups if _peak_rate(group) for p in group['params']})
         _follow_averages(model)
         self._world_size = get_world_size()
         self._sampler = RowSampler(
@@ -241,19 +264,28 @@ class Decorrelator:
         for layer in self.layers.values():
             layer.sampler = self._sampler
         self._groups = _grouped(self.layers.values())
-        self._initial_rate = optim_wrapper.optimizer.param_groups[0]['lr']
+        self._group = next(i for i, group in enumerate(groups) if _peak_rate(group))
+        self._initial_rate = groups[self._group]['lr']
         model.register_forward_pre_hook(self._open)
         model.register_forward_hook(self._close, always_call=True)
         optim_wrapper.optimizer.register_step_post_hook(self._after_step)
         self.draw()
 
-    def _convert(self, model: nn.Module) -> None:
+    def _convert(self, model: nn.Module, trained: Container[int]) -> None:
+        # Backbones of mmdet and others freeze their first stages when told to.
+        model.train(model.training)
         parts = dict(model.named_modules())
-        chosen = choose_layers(model, self.settings)
+        names = candidates(model, trained)
+        chosen = choose_layers(names, self.settings)
+        self.plain_layers = [
+            n for n in names if n.startswith('backbone.') and n not in chosen]
         _check_untied(model, {name: parts[name] for name in chosen})
         forms = {}
         for name, blocks in chosen.items():
-            self.layers[name] = decorrelated(parts[name], blocks)
+            try:
+                self.layers[name] = decorrelated(parts[name], blocks)
+            except ValueError as error:
+                raise DecorrelationError(f'{name}: {error}') from error
             forms[parts[name]] = self.layers[name]
         for parent in parts.values():
             # named_children() would leave out the second name of a layer.
@@ -268,9 +300,9 @@ class Decorrelator:
 
     def eta(self) -> float:
         """The learning rate η of now."""
-        group = self.optim_wrapper.optimizer.param_groups[0]
-        initial = group.get('initial_lr', self._initial_rate)
-        return self.settings.eta * (group['lr'] / initial if initial else 1.)
+        group = self.optim_wrapper.optimizer.param_groups[self._group]
+        peak = _peak_rate(dict(group, lr=self._initial_rate))
+        return self.settings.eta * group['lr'] / peak
 
     def _open(self, model: nn.Module, args: tuple) -> None:
         due = (self.num_steps + 1) % self.settings.update_interval == 0
@@ -288,10 +320,11 @@ class Decorrelator:
             return
         self._check_called()
         eta: Union[float, Tensor] = self.eta()
-        # A fused optimizer looks at overflows itself and leaves a mark.
+        # A fused optimizer looks at overflows itself and leaves a mark; such a
+        # step counts, since to know of it here would wait for the device.
         overflow = getattr(optimizer, 'found_inf', None)
         if overflow is not None:
-            eta = eta * (1 - overflow)
+            eta = eta * (overflow == 0)
         with torch.autocast(self._device_type(), enabled=False):
             for group in self._groups:
                 self._update(group, eta)

@@ -9,7 +9,12 @@ import torch
 from mmcv.cnn import ConvWS2d
 from mmengine.model import ExponentialMovingAverage
 from mmengine.optim import OptimWrapper, OptimWrapperDict
-from mmpretrain.models import SwinTransformer, VisionTransformer, ViTEVA02
+from mmpretrain.models import (
+    MlpMixer,
+    SwinTransformer,
+    VisionTransformer,
+    ViTEVA02,
+)
 from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrizations
@@ -19,9 +24,10 @@ from mmeffmae.engine.decorrelation import (
     DecorrelationError,
     DecorrelationSettings,
     Decorrelator,
+    candidates,
     choose_layers,
-    plain_layers,
 )
+from mmeffmae.engine.optimizers import BFloat16OptimWrapper
 from mmeffmae.models import MaskedViT
 
 REFERENCE = runpy.run_path(str(Path(__file__).parents[1] / 'reference/dbp.py'))
@@ -121,16 +127,37 @@ def vit(**kwargs):
     (dict(include=['*.qkv'], patch_embed=True, exclude=['*.0.*']), ['attn.qkv'])])
 def test_layers_of_a_vit(settings, expected):
     model = vit()
-    chosen = choose_layers(model, DecorrelationSettings(**settings))
+    chosen = choose_layers(candidates(model), DecorrelationSettings(**settings))
     layers = (1, ) if 'exclude' in settings else (0, 1)
     names = [f'backbone.layers.{i}.{name}' for i in layers for name in expected]
     if settings.get('patch_embed'):
         names.insert(0, 'backbone.patch_embed.projection')
     assert sorted(chosen) == sorted(names)
     assert chosen.get('backbone.layers.1.ffn.layers.1', 2) == 2
-    model.backbone.layers[1].requires_grad_(False)
-    assert not any('layers.1.attn' in name for name in choose_layers(
-        model, DecorrelationSettings()))
+
+
+def test_layers_that_do_not_learn_stay_plain():
+    model = vit()
+    first, second = model.backbone.layers
+    first.attn.qkv.requires_grad_(False)
+    wrapper = OptimWrapper(torch.optim.SGD([
+        dict(params=first.attn.proj.parameters(), lr=0.),
+        dict(params=second.parameters())], lr=.1))
+    decorrelator = decorrelate(model, wrapper, eta=1e-2)
+    assert list(decorrelator.layers) == [
+        f'backbone.layers.1.{name}'
+        for name in ('attn.qkv', 'attn.proj', 'ffn.layers.0.0')]
+    assert decorrelator.eta() == 1e-2  # not of the group that stands still
+
+
+def test_stages_that_freeze_when_training_starts_stay_plain():
+    model = nn.Module()
+    model.backbone = SwinTransformer(
+        dict(embed_dims=8, depths=[1] * 4, num_heads=[1] * 4), img_size=64,
+        window_size=2, frozen_stages=1)
+    names = decorrelate(model).layers
+    assert len(names) == 6
+    assert not any('stages.0' in name or 'stages.1' in name for name in names)
 
 
 def test_layers_of_other_backbones():
@@ -139,21 +166,27 @@ def test_layers_of_other_backbones():
             (SwinTransformer(dict(embed_dims=8, depths=[1] * 4, num_heads=[1] * 4),
                              img_size=64, window_size=2), 12),
             (ViTEVA02(ARCH, img_size=32, patch_size=8), 6),
+            (MlpMixer(dict(embed_dims=32, num_layers=2, tokens_mlp_dims=8,
+                           channels_mlp_dims=64), 32, 8), 4),
             (vit(share_attn=1).backbone, 4)):
         model = nn.Module()
         model.backbone = backbone
-        assert len(choose_layers(model, DecorrelationSettings())) == count
+        both = choose_layers(candidates(model), DecorrelationSettings(fc2_blocks=1))
+        blocks = sum('ffn' in n or 'mlp' in n or '_mix' in n for n in both) // 2
+        assert len(both) == count + blocks
+        assert len(choose_layers(candidates(model), DecorrelationSettings())) == count
         # An MLP of positions is none of tokens.
         backbone.attn = nn.Module()
         backbone.attn.posmlp = nn.Module()
         backbone.attn.posmlp.fc1 = nn.Linear(2, 4)
-        assert len(choose_layers(model, DecorrelationSettings())) == count
+        assert len(choose_layers(candidates(model), DecorrelationSettings())) == count
 
 
 def test_what_stays_plain_is_named():
     model = vit()
-    decorrelate(model, include=['*.qkv', '*.ffn.*'], exclude=['*.1.ffn.*'])
-    assert plain_layers(model) == [
+    decorrelator = decorrelate(
+        model, include=['*.qkv', '*.ffn.*'], exclude=['*.1.ffn.*'])
+    assert decorrelator.plain_layers == [
         'backbone.patch_embed.projection', 'backbone.layers.0.attn.proj',
         'backbone.layers.1.attn.proj', 'backbone.layers.1.ffn.layers.0.0',
         'backbone.layers.1.ffn.layers.1']
@@ -168,17 +201,20 @@ def test_what_computes_something_else_is_no_candidate():
         nn.Linear(4, 4), Lowered(4, 4), mmcv.cnn.Linear(4, 4),
         ConvWS2d(4, 4, 1), parametrizations.weight_norm(nn.Linear(4, 4)),
         nn.utils.weight_norm(nn.Linear(4, 4)))
-    assert list(choose_layers(model, DecorrelationSettings(**ALL))) == ['0', '2']
+    assert candidates(model) == ['0', '2']
 
 
 def test_hooks_of_a_layer_stay():
     model, called = Perceptron(), []
-    handle = model.last.register_forward_hook(lambda *_: called.append(1))
+    handles = [
+        model.last.register_forward_hook(lambda *_: called.append('forward')),
+        model.last.register_full_backward_hook(lambda *_: called.append('back'))]
     decorrelate(model, **ALL)
-    model(torch.randn(2, 6))
-    handle.remove()
-    model(torch.randn(2, 6))
-    assert called == [1]
+    model(torch.randn(2, 6)).sum().backward()
+    for handle in handles:
+        handle.remove()
+    model(torch.randn(2, 6)).sum().backward()
+    assert called == ['forward', 'back']
 
 
 def test_a_weight_of_two_layers_is_refused():
@@ -188,6 +224,13 @@ def test_a_weight_of_two_layers_is_refused():
         decorrelate(model, **ALL)
     model[0].requires_grad_(False)
     assert list(decorrelate(model, **ALL).layers) == ['1']
+
+
+def test_a_model_that_averages_by_itself_is_refused():
+    model = Perceptron()
+    model.momentum_update = lambda: None
+    with pytest.raises(DecorrelationError, match='Perceptron averages its weights'):
+        decorrelate(model, **ALL)
 
 
 def test_a_model_that_is_cast_later_is_refused():
@@ -204,7 +247,7 @@ def test_a_model_that_is_cast_later_is_refused():
     dict(include=['*.qkv', 'head.*']), dict(exclude=['*'])])
 def test_pattern_without_a_match_lists_the_candidates(settings):
     with pytest.raises(DecorrelationError) as error:
-        choose_layers(vit(), DecorrelationSettings(**settings))
+        choose_layers(candidates(vit()), DecorrelationSettings(**settings))
     assert 'choose from' in str(error.value)
     assert 'backbone.layers.1.attn.qkv' in str(error.value)
     assert 'neck' in str(error.value)
@@ -235,6 +278,18 @@ def test_one_update_for_each_optimizer_step():
         seen.append(not torch.equal(matrix, before))
     assert seen == [False, False, True, False, False, True]
     assert decorrelator.num_steps == 2
+
+
+def test_matrices_learn_in_float32_under_autocast():
+    torch.manual_seed(0)
+    model = Perceptron()
+    wrapper = BFloat16OptimWrapper(
+        enabled=True, optimizer=torch.optim.SGD(model.parameters(), lr=.1))
+    decorrelate(model, wrapper, eta=1e-4, **ALL)  # less than bfloat16 holds at 1
+    step(model, wrapper, torch.randn(16, 6) + 1)
+    matrix, = model.first.decorrelation
+    assert matrix.dtype == torch.float32
+    assert 0 < (matrix - torch.eye(6)).abs().max() < 1e-3
 
 
 def test_update_interval_counts_optimizer_steps():
@@ -343,7 +398,7 @@ def test_a_layer_whose_weight_is_read_directly_is_named():
 def choose_layers_of(module):
     model = nn.Module()
     model.backbone, model.other = module, nn.Linear(2, 2)
-    chosen = choose_layers(model, DecorrelationSettings(**ALL))
+    chosen = choose_layers(candidates(model), DecorrelationSettings(**ALL))
     return [name for name in chosen if name != 'other']
 
 
@@ -382,6 +437,8 @@ def test_rate_follows_the_schedule():
     assert decorrelator.eta() == pytest.approx(2e-3)
     group['initial_lr'] = .2
     assert decorrelator.eta() == pytest.approx(5e-3)
+    group['max_lr'] = .4  # of OneCycleLR, which starts far below
+    assert decorrelator.eta() == pytest.approx(2.5e-3)
 
 
 def test_the_optimizer_holds_the_same_parameters_and_no_matrix():

@@ -76,9 +76,10 @@ def test_combination(masking, objective, encoder):
 
 def decorrelate(model, images):
     """Decorrelation goes with every cell: each layer's R learns in a step."""
-    wrapper = OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.))
+    wrapper = OptimWrapper(torch.optim.SGD(model.parameters(), lr=1e-3))
     decorrelator = Decorrelator(
-        model.train(), wrapper, DecorrelationSettings(eta=.1))
+        model.train(), wrapper,
+        DecorrelationSettings(eta=.1, patch_embed=True, fc2_blocks=1))
     loss, _ = model.parse_losses(model(images, mode='loss'))
     wrapper.update_params(loss)
     for name, layer in decorrelator.layers.items():

@@ -14,7 +14,6 @@ from mmeffmae.engine.decorrelation import (
     DecorrelationError,
     DecorrelationSettings,
     Decorrelator,
-    plain_layers,
 )
 from mmeffmae.registry import HOOKS
 
@@ -36,8 +35,8 @@ class DecorrelationHook(Hook):
         custom_hooks = [dict(type='mmeffmae.DecorrelationHook')]
 
     Chosen layers get a matrix R in front of their weights, which learns to
-    decorrelate their inputs and never sees the loss. With ``eta=0`` the run
-    is the run without the hook. Checkpoints hold the weights with R folded
+    decorrelate their inputs and never sees the loss. With ``eta=0`` a run in
+    float32 is the run without the hook. Checkpoints hold the weights with R folded
     in under the plain names; the raw ones are beside them, for resuming.
     Under autocast the process multiplies float32 matrices, which the products
     with R are, in TF32 from then on (``torch.set_float32_matmul_precision``).
@@ -58,7 +57,8 @@ class DecorrelationHook(Hook):
 
     Raises:
         DecorrelationError: A pattern matches no layer, or the run has a
-            runner, model wrapper or hook that would take W without R.
+            runner, model wrapper or hook that would take W without R, or two
+            of these hooks.
     """
 
     # Before any hook that copies the model, reports or saves.
@@ -78,6 +78,9 @@ class DecorrelationHook(Hook):
         """Decorrelate a model outside a runner."""
         self.decorrelator = Decorrelator(
             model, optim_wrapper, self.settings, seed)
+        if _trains_in_16_bits(model, optim_wrapper):
+            # TF32: W R is rounded to 16 bits right after it, as all else is.
+            torch.set_float32_matmul_precision('high')
         return self.decorrelator
 
     def before_run(self, runner: Runner) -> None:
@@ -87,13 +90,10 @@ class DecorrelationHook(Hook):
             return
         decorrelator = self.attach(
             unwrap(runner.model), runner.optim_wrapper, runner.seed)
-        if _trains_in_16_bits(runner):
-            # TF32: W R is rounded to 16 bits right after it, as all else is.
-            torch.set_float32_matmul_precision('high')
         runner.logger.info(
             f'decorrelated layers: {", ".join(decorrelator.layers)}; others of the '
             'encoder, for include, fc2_blocks and patch_embed: '
-            f'{", ".join(plain_layers(unwrap(runner.model))) or "none"}')
+            f'{", ".join(decorrelator.plain_layers) or "none"}')
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Remember the raw W and R of a run that is resumed."""
@@ -146,13 +146,17 @@ class DecorrelationHook(Hook):
             checkpoint[SECTION] = self.decorrelator.state_dict()
 
 
-def _trains_in_16_bits(runner: Runner) -> bool:
-    device = next(runner.model.parameters()).device.type
-    with runner.optim_wrapper.optim_context(runner.model):
+def _trains_in_16_bits(model: nn.Module, optim_wrapper: OptimWrapper) -> bool:
+    device = next(model.parameters()).device.type
+    with optim_wrapper.optim_context(model):
         return torch.is_autocast_enabled(device)
 
 
 def _refuse(runner: Runner) -> None:
+    if sum(isinstance(hook, DecorrelationHook) for hook in runner.hooks) > 1:
+        raise DecorrelationError(
+            'two DecorrelationHooks, of whose layers a checkpoint would hold those '
+            'of one: name all in include of a single hook')
     for kind, found, names, mend in (
         ('runner', [runner], _REFUSED_RUNNERS, 'use mmengine\'s Runner'),
         ('model wrapper', [runner.model], _REFUSED_WRAPPERS,

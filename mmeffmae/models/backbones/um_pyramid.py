@@ -23,6 +23,7 @@ from ..layers import (
     divide_image,
     gather_pixels,
     init_convolution,
+    project_fields,
 )
 
 OUT_TYPES = ('featmap', 'avg_featmap')
@@ -340,9 +341,8 @@ class UMPyramid(BaseModule):
     def _embed_visible(
         self, images: Tensor, plan: MaskPlan, layout: CompactLayout
     ) -> Tensor:
-        projection = self.patch_embed.projection
         pixels = gather_pixels(images, plan, self.patch_size // UNIT)
-        tokens = F.linear(pixels, projection.weight.flatten(1), projection.bias)
+        tokens = project_fields(self.patch_embed.projection, pixels)
         norm = self.patch_embed.norm or nn.Identity()
         tokens = norm(tokens)
         if plan.hidden is not None:

@@ -9,7 +9,7 @@ from .compact import (
 )
 from .conv_ffn import ConvFFN
 from .conv_stems import ConvStem
-from .decorrelated import DecorrelatedConv2d, DecorrelatedLinear
+from .decorrelated import DecorrelatedConv2d, DecorrelatedLinear, project_fields
 from .grids import check_depth, check_heads, divide_image
 from .initialisation import INIT_CFG, init_convolution
 from .layout import TokenLayout
@@ -36,8 +36,9 @@ __all__ = [
     'DecorrelatedConv2d', 'DecorrelatedLinear', 'INIT_CFG', 'PatchifyStem',
     'ReducedAttention', 'RelativePositionMLP', 'TokenDrop', 'TokenLayout',
     'UNIT', 'WindowAttention', 'WindowLayout', 'assemble', 'attention_groups',
-    'check_depth', 'check_heads', 'compact_windows', 'divide_image', 'drop_placement',
-    'expand_attention', 'expand_slots', 'gather_pixels', 'image_windows',
-    'init_convolution', 'patch_tokens', 'redundancy', 'resize_bias_table',
-    'resize_positions', 'sincos_positions', 'tie_attention'
+    'check_depth', 'check_heads', 'compact_windows', 'divide_image',
+    'drop_placement', 'expand_attention', 'expand_slots', 'gather_pixels',
+    'image_windows', 'init_convolution', 'patch_tokens', 'project_fields',
+    'redundancy', 'resize_bias_table', 'resize_positions', 'sincos_positions',
+    'tie_attention'
 ]

@@ -11,6 +11,8 @@ from torch.nn import functional as F
 from mmeffmae.masking import MaskPlan, gather_views, visible_neighbours
 from mmeffmae.registry import MODELS
 
+from .decorrelated import project_fields
+
 
 class _Conv(NamedTuple):
     kernel: int
@@ -80,9 +82,7 @@ class _Stage(nn.Module):
                 cells, neighbours, kernel // unit, stride // unit, padding // unit)
         else:
             windows = _blocks(cells, kernel // unit)
-        weight = self.conv.weight.unflatten(2, (-1, unit)).unflatten(4, (-1, unit))
-        weight = weight.permute(0, 2, 4, 3, 5, 1).flatten(1)
-        return self._activate(F.linear(windows, weight, self.conv.bias))
+        return self._activate(project_fields(self.conv, windows, unit))
 
 
 def _blocks(cells: Tensor, size: int) -> Tensor:

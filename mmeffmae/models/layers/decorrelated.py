@@ -55,7 +55,9 @@ class RowSampler:
 _HOOKS = ('_forward_hooks', '_forward_hooks_with_kwargs',
           '_forward_hooks_always_called', '_forward_pre_hooks',
           '_forward_pre_hooks_with_kwargs', '_backward_hooks',
-          '_backward_pre_hooks')
+          '_backward_pre_hooks', '_is_full_backward_hook', '_state_dict_hooks',
+          '_state_dict_pre_hooks', '_load_state_dict_pre_hooks',
+          '_load_state_dict_post_hooks')
 
 
 class _Decorrelated(nn.Module):
@@ -113,11 +115,21 @@ class _Decorrelated(nn.Module):
         finally:
             torch.set_float32_matmul_precision(precision)
 
-    def _keep(self, rows: Tensor) -> None:
-        """Keep some of ``(..., d)``, if this batch is sampled."""
-        if self.sampler is not None and self.sampler.is_open:
-            rows = rows.detach().reshape(-1, rows.size(-1))
-            self.rows.append(rows[self.sampler.choose(len(rows))])
+    def _keep(self, rows: Tensor, places: Optional[Tensor] = None) -> None:
+        """Keep some of ``(..., d)``, if this batch is sampled.
+
+        Args:
+            rows (Tensor): Inputs.
+            places (Tensor, optional): ``(d,)``, where in the input of W each
+                value belongs; None if they are in its order.
+        """
+        if self.sampler is None or not self.sampler.is_open or not rows.numel():
+            return
+        rows = rows.detach().reshape(-1, rows.size(-1))
+        rows = rows[self.sampler.choose(len(rows))]
+        if places is not None:
+            rows = torch.empty_like(rows).index_copy_(1, places, rows)
+        self.rows.append(rows)
 
     def _save_to_state_dict(
         self, destination: dict, prefix: str, keep_vars: bool
@@ -129,7 +141,8 @@ class _Decorrelated(nn.Module):
         self, state_dict: dict, prefix: str, *args: Any
     ) -> None:
         super()._load_from_state_dict(state_dict, prefix, *args)
-        if f'{prefix}weight' in state_dict:
+        loaded = state_dict.get(f'{prefix}weight')
+        if loaded is not None and loaded.shape == self.weight.shape:
             size = self.decorrelation.size(-1)
             self.decorrelation.copy_(torch.eye(size))
 
@@ -196,13 +209,9 @@ class DecorrelatedConv2d(_Decorrelated, nn.Conv2d):
         return F.conv2d(
             x, self.fused_weight(), self.bias, self.stride, self.padding)
 
-    def project(self, fields: Tensor) -> Tensor:
-        """What the convolution makes of unfolded fields ``(..., d)``."""
-        self._keep(fields)
-        return F.linear(fields, self.fused_weight().flatten(1), self.bias)
-
     def _fields(self, x: Tensor) -> Tensor:
         """The sampled fields ``(num_rows, d)``; no others are unfolded."""
+        x = x if x.ndim == 4 else x[None]
         rows, cols = self.padding
         if rows or cols:
             x = F.pad(x, (cols, cols, rows, rows))
@@ -231,12 +240,11 @@ def can_decorrelate(layer: nn.Module) -> bool:
     (``weight_norm`` and other parametrizations) and a convolution with groups
     would not.
     """
-    known = any(isinstance(layer, kind) for kind in LAYERS)
-    if not known or 'weight' not in layer._parameters:
+    if is_decorrelated(layer):
+        return True
+    if type(layer).forward not in _FORWARDS or 'weight' not in layer._parameters:
         return False
-    if isinstance(layer, nn.Conv2d) and not DecorrelatedConv2d.fits(layer):
-        return False
-    return is_decorrelated(layer) or type(layer).forward in _FORWARDS
+    return not isinstance(layer, nn.Conv2d) or DecorrelatedConv2d.fits(layer)
 
 
 def is_decorrelated(layer: nn.Module) -> bool:
@@ -264,3 +272,34 @@ def decorrelated(layer: nn.Module, blocks: int = 1) -> '_Decorrelated':
     raise TypeError(
         f'{type(layer).__name__} has no decorrelated form: choose layers of '
         f'{", ".join(plain.__name__ for plain in LAYERS)}')
+
+
+def project_fields(
+    conv: nn.Conv2d, fields: Tensor, unit: Optional[int] = None
+) -> Tensor:
+    """What a convolution, decorrelated or not, makes of unfolded fields.
+
+    Args:
+        conv (nn.Conv2d): Without groups; k by k.
+        fields (Tensor): ``(..., d)``, with values in the order ``(C, k, k)``.
+        unit (int, optional): If given, values are in the order ``(k/unit,
+            k/unit, unit, unit, C)`` instead.
+
+    Returns:
+        Tensor: ``(..., out)``.
+    """
+
+    def arranged(weight: Tensor) -> Tensor:
+        if unit is None:
+            return weight.flatten(1)
+        weight = weight.unflatten(2, (-1, unit)).unflatten(4, (-1, unit))
+        return weight.permute(0, 2, 4, 3, 5, 1).flatten(1)
+
+    weight = conv.weight
+    if isinstance(conv, DecorrelatedConv2d):
+        weight, places = conv.fused_weight(), None
+        if unit is not None:
+            places = torch.arange(weight[0].numel(), device=weight.device)
+            places = arranged(places.view(1, *weight.shape[1:]))[0]
+        conv._keep(fields, places)
+    return F.linear(fields, arranged(weight), conv.bias)

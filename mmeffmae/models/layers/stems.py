@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from mmeffmae.masking import MaskPlan, gather_views
 from mmeffmae.registry import MODELS
 
-from .decorrelated import is_decorrelated
+from .decorrelated import project_fields
 
 
 @MODELS.register_module()
@@ -41,7 +41,4 @@ class PatchifyStem(PatchEmbed):
         """
         pixels = F.pixel_unshuffle(images, self.patch_size)
         pixels = gather_views(pixels.flatten(2).transpose(1, 2), plan.ids_keep)
-        if is_decorrelated(self.projection):
-            return self.projection.project(pixels)
-        return F.linear(
-            pixels, self.projection.weight.flatten(1), self.projection.bias)
+        return project_fields(self.projection, pixels)

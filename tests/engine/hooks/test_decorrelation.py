@@ -92,7 +92,7 @@ def test_checkpoint_holds_folded_weights(tiny_cfg, build_runner, tmp_path):
 
     cfg = with_hook(tiny_cfg, patch_embed=True, fc2_blocks=2, eta=0.)
     cfg.load_from, cfg.work_dir = str(path), str(tmp_path / 'again')
-    cfg.optim_wrapper.optimizer.lr = 0.
+    cfg.optim_wrapper.optimizer.lr = 1e-9
     again = build_runner(cfg)
     again.train()
     layer = again.model.backbone.layers[0].attn.qkv
@@ -187,6 +187,11 @@ def test_averages_and_shards_are_refused_by_name(tiny_cfg, build_runner):
     cfg = with_hook(tiny_cfg)
     cfg.custom_hooks.append(dict(type='EMAHook'))
     with pytest.raises(DecorrelationError, match='hook EMAHook .*remove it'):
+        build_runner(cfg).train()
+
+    cfg = with_hook(tiny_cfg)
+    cfg.custom_hooks.append(dict(type='mmeffmae.DecorrelationHook', include=['*.qkv']))
+    with pytest.raises(DecorrelationError, match='two DecorrelationHooks'):
         build_runner(cfg).train()
 
     class Fake:
