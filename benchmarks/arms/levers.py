@@ -3,6 +3,7 @@
 # mmpretrain's own MAE in the same sizes:
 #     throughput.py --arms benchmarks/arms/levers.py --json FILE
 _mae = '../../configs/mae/mae_vit-base-p16_8xb512-amp-coslr-300e_in1k.py'
+_muon = '../../configs/recommended/mae-muon_vit-base-p16_8xb512-amp-coslr-300e_in1k.py'
 _bf16 = {'optim_wrapper.enabled': True}
 _compile = {'custom_hooks': [dict(type='mmeffmae.CompileHook')]}
 _stock = {'optim_wrapper.optimizer.fused': False}
@@ -13,6 +14,9 @@ _light = {
 }
 _half = {'model.masking.decode_ratio': 0.5}
 _ratio = {'model.masking.mask_ratio': 0.9}
+_recompute = {'model.backbone.with_cp': True, 'model.neck.with_cp': True}
+# A phase of ProgressiveResolutionHook.
+_small = {'model.backbone.img_size': 112}
 
 
 def _arm(*levers, **others):
@@ -33,7 +37,10 @@ arms = {
     'compile': _arm(_stock, _compile),
     'fused + bf16': _arm(_bf16),
     'fused + bf16 + compile': _arm(_bf16, _compile),
-    # Another model or another task.
+    'recomputed activations': _arm(_recompute),
+    # Another optimizer, model or task.
+    'Muon': dict(config=_muon),
+    'images of half the side': _arm(_small),
     'half decoded': _arm(_half),
     'light decoder': _arm(_light),
     'mask ratio 0.9': _arm(_ratio),

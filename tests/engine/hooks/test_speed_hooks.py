@@ -1,11 +1,22 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
 """Progressive resolution and compilation in whole runs."""
+from pathlib import Path
+
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.hooks import Hook
+from mmengine.optim import OptimWrapper
 
-from mmeffmae.engine.hooks import CompileHook, ProgressiveResolutionHook
+from mmeffmae.engine.hooks import (
+    CompileHook,
+    DecorrelationHook,
+    ProgressiveResolutionHook,
+)
 from mmeffmae.engine.hooks.progressive_resolution import reduce_images
+from mmeffmae.registry import MODELS
+
+ROOT = Path(__file__).parents[3]
 
 
 class Watch(Hook):
@@ -91,6 +102,33 @@ def test_compiled_run_is_the_eager_run(tiny_cfg, build_runner, tmp_path):
         torch.testing.assert_close(runner.model.state_dict()[name], weight)
     with pytest.raises(ValueError, match='Linear has no objective'):
         CompileHook().attach(torch.nn.Linear(1, 1))
+
+
+@pytest.mark.parametrize('name', [
+    'mae/mae_quick', 'emae/emae_quick', 'pcae/pcae_quick', 'clmae/clmae_quick',
+    'dbp_mae/dbp_mae_quick', 'um_mae/um_mae_quick',
+    'um_mae/simmim_swin-32x8-p8_1xb64-coslr-25e_imagenette64'])
+def test_every_method_is_one_graph_with_the_same_gradients(name, shrink):
+    cfg = shrink(Config.fromfile(ROOT / f'configs/{name}.py'))
+    model = MODELS.build(cfg.model).train()
+    model.init_weights()
+    if 'dbp' in name:
+        DecorrelationHook(eta=.1).attach(
+            model, OptimWrapper(torch.optim.SGD(model.parameters(), lr=.1)))
+    images = torch.randn(2, 3, 32, 32)
+    torch.manual_seed(0)
+    expected = gradients(model, images)
+    CompileHook(backend='aot_eager').attach(model)
+    torch.manual_seed(0)
+    for name, gradient in gradients(model, images).items():
+        torch.testing.assert_close(gradient, expected[name], msg=name)
+
+
+def gradients(model, images):
+    model.zero_grad()
+    model.parse_losses(model(images, mode='loss'))[0].backward()
+    return {name: parameter.grad for name, parameter in model.named_parameters()
+            if parameter.grad is not None}
 
 
 class Calls(Hook):
