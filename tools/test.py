@@ -11,7 +11,7 @@ from mmeffmae.checkpoint import register_safe_loader
 from mmeffmae.engine.launch import (
     add_common_arguments,
     build_runner,
-    init_cpu_process_group,
+    init_processes,
     run_tool,
 )
 from mmeffmae.engine.tta import use_tta
@@ -38,7 +38,7 @@ def prepare(args: argparse.Namespace, cfg: Config) -> Runner:
     cfg.load_from, cfg.resume = args.checkpoint, False
     if args.tta:
         use_tta(cfg)
-    init_cpu_process_group(cfg)
+    init_processes(cfg)
     register_safe_loader()
     return build_runner(cfg)
 

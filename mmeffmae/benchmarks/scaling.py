@@ -177,8 +177,8 @@ def predict(
     waited = max(0., exchanged / link - hidden)
     step = forward + backward + waited + _OPTIMIZER_BYTES * held / machine.bandwidth
     state = _STATE_BYTES * held
-    # DDP's buckets hold gradients once more; FSDP gathers two layers ahead.
-    state += 2 * 4 * parts.largest_layer if sharded else (gpus > 1) * 4 * held
+    if sharded:  # two layers are gathered ahead
+        state += 2 * 4 * parts.largest_layer
     return dict(
         gpus=gpus,
         strategy='FSDP' if sharded else 'DDP',

@@ -32,6 +32,7 @@ _TESTING_FIELDS = ('model', 'test_dataloader', 'test_cfg', 'test_evaluator')
 _AMP_READY = ('OptimWrapper', 'AmpOptimWrapper', 'BFloat16OptimWrapper',
               'mmeffmae.BFloat16OptimWrapper')
 _AMP_OPTIONS = ('dtype', 'loss_scale', 'use_fsdp', 'enabled')
+_DDP = 'MMDistributedDataParallel'
 _EXTRAS = {'mmdet': 'det', 'mmseg': 'seg'}
 
 
@@ -256,12 +257,12 @@ def world_size(launcher: str) -> int:
     return int(_variables(launcher)['WORLD_SIZE'])
 
 
-def init_cpu_process_group(cfg: Config) -> None:
-    """Let several processes train on CPUs.
+def init_processes(cfg: Config) -> None:
+    """Prepare a run of several processes; does nothing for a single one.
 
-    mmengine's ``init_dist`` and its default model wrapper need a GPU; the
-    Runner leaves both out when a process group and ``model_wrapper_cfg``
-    exist. Does nothing for a single process or where there is a GPU.
+    DDP keeps gradients once, in its buckets, unless ``model_wrapper_cfg`` says
+    ``gradient_as_bucket_view=False``. On CPUs it starts the process group, since
+    mmengine's ``init_dist`` needs a GPU.
 
     Raises:
         ConfigError: The launcher has not set its environment variables.
@@ -269,18 +270,23 @@ def init_cpu_process_group(cfg: Config) -> None:
     if cfg.launcher == 'slurm':  # two jobs on a machine keep apart
         os.environ.setdefault('MASTER_PORT', _job_port())
         os.environ.setdefault('MASTER_ADDR', _first_host())
-    if cfg.launcher == 'none' or get_device() != 'cpu':
+    if cfg.launcher == 'none':
         return
+    wrapper = cfg.get('model_wrapper_cfg') or {}
+    if wrapper.get('type', _DDP) == _DDP:
+        cfg.model_wrapper_cfg = {
+            'type': _DDP,
+            'broadcast_buffers': False,
+            'find_unused_parameters': cfg.get('find_unused_parameters', False),
+            'gradient_as_bucket_view': True,
+            **wrapper
+        }
+    if get_device() != 'cpu':
+        return
+    cfg.model_wrapper_cfg.device_ids = None
     os.environ.update(_variables(cfg.launcher))
     if not torch.distributed.is_initialized():
         torch.distributed.init_process_group('gloo')
-    cfg.model_wrapper_cfg = {
-        'type': 'MMDistributedDataParallel',
-        'broadcast_buffers': False,
-        'find_unused_parameters': cfg.get('find_unused_parameters', False),
-        **(cfg.get('model_wrapper_cfg') or {}),
-        'device_ids': None
-    }
 
 
 def _variables(launcher: str) -> dict[str, str]:

@@ -9,7 +9,7 @@ from mmeffmae.checkpoint import register_safe_loader
 
 from .launch import (
     build_runner,
-    init_cpu_process_group,
+    init_processes,
     leave_amp_to_gpus,
     world_size,
 )
@@ -40,7 +40,7 @@ def training_runner(
     else:
         cfg.auto_scale_lr = None
     notes = [*notes, *leave_amp_to_gpus(cfg)]
-    init_cpu_process_group(cfg)
+    init_processes(cfg)
     register_safe_loader()
     runner = build_runner(cfg)
     runner.logger.info(f'Scaled: {scaling}' if scaling else

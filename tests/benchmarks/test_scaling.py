@@ -37,7 +37,7 @@ def test_many_gpus_wait_for_the_slowest_link():
     """Gradients of 400 MB, there and back: 0.75 s, of which 2 / 3 s are hidden."""
     run = predict(PARTS, MACHINE, 16, 16000, 1000)
     assert run['waited_seconds'] == pytest.approx(2 * 15 / 16 * .4 - 2 / 3)
-    assert run['state_bytes'] == 20e8
+    assert run['state_bytes'] == 16e8  # gradients are views of DDP's buckets
     within = predict(PARTS, MACHINE, 8, 8000, 1000)
     assert within['waited_seconds'] == 0
     assert within['step_seconds'] == pytest.approx(1.001)

@@ -10,7 +10,7 @@ from mmengine.config import Config
 from mmeffmae.engine import launch
 from mmeffmae.engine.launch import (
     ConfigError,
-    init_cpu_process_group,
+    init_processes,
     leave_amp_to_gpus,
     load_config,
     use_amp,
@@ -154,11 +154,27 @@ def test_launchers_without_their_variables_are_refused(monkeypatch):
     with pytest.raises(ConfigError, match='RANK, WORLD_SIZE.*dist_train.sh'):
         world_size('pytorch')
     with pytest.raises(ConfigError, match='slurm_train.sh'):
-        init_cpu_process_group(Config(dict(launcher='slurm')))
+        init_processes(Config(dict(launcher='slurm')))
     monkeypatch.setenv('SLURM_PROCID', '3')
     monkeypatch.setenv('SLURM_NTASKS', '16')
     monkeypatch.setenv('SLURM_LOCALID', '3')
     assert world_size('slurm') == 16
+
+
+@pytest.mark.parametrize('theirs, expected', [
+    (None, dict(type='MMDistributedDataParallel', broadcast_buffers=False,
+                find_unused_parameters=True, gradient_as_bucket_view=True)),
+    (dict(gradient_as_bucket_view=False, static_graph=True),
+     dict(type='MMDistributedDataParallel', broadcast_buffers=False,
+          find_unused_parameters=True, gradient_as_bucket_view=False,
+          static_graph=True)),
+    (dict(type='Mine'), dict(type='Mine'))])
+def test_gradients_are_kept_once_on_gpus(theirs, expected, monkeypatch):
+    monkeypatch.setattr('mmeffmae.engine.launch.get_device', lambda: 'cuda')
+    cfg = Config(dict(launcher='pytorch', find_unused_parameters=True,
+                      model_wrapper_cfg=theirs))
+    init_processes(cfg)
+    assert cfg.model_wrapper_cfg == expected
 
 
 @pytest.mark.parametrize('cuda, refused', [('not available', True), ('13.0', False)])
