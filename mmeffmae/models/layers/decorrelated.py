@@ -17,6 +17,8 @@ from mmcv.cnn.bricks import wrappers
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mmeffmae.precision import exact_products
+
 
 class RowSampler:
     """Says which input rows the layers keep for the statistics of an update.
@@ -108,12 +110,8 @@ class _Decorrelated(nn.Module):
     @torch.no_grad()
     def folded_weight(self) -> Tensor:
         """The same for a file or an average: never in TF32."""
-        precision = torch.get_float32_matmul_precision()
-        torch.set_float32_matmul_precision('highest')
-        try:
+        with exact_products():
             return self.fused_weight()
-        finally:
-            torch.set_float32_matmul_precision(precision)
 
     def _keep(self, rows: Tensor, places: Optional[Tensor] = None) -> None:
         """Keep some of ``(..., d)``, if this batch is sampled.

@@ -2,7 +2,7 @@
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from mmeffmae.masking import MaskPlan
+from mmeffmae.masking import MaskPlan, gather_tokens
 from mmeffmae.registry import MODELS
 
 from ..layers import expand_slots
@@ -49,6 +49,5 @@ class SimMIMDecoder(BaseModule):
             raise ValueError(
                 'the encoder saw visible patches only, and SimMIMDecoder predicts '
                 'from tokens of all: use WholeImageMasking, or another neck')
-        ids = plan.ids_predict.flatten(0, 1).unsqueeze(-1)
         pixels = expand_slots(self.decoder_pred(tokens), plan, 'SimMIMDecoder')
-        return pixels.gather(1, ids.expand(-1, -1, pixels.size(-1)))
+        return gather_tokens(pixels, plan.ids_predict.flatten(0, 1))
