@@ -179,6 +179,8 @@ def predict(
     state = _STATE_BYTES * held
     if sharded:  # two layers are gathered ahead
         state += 2 * 4 * parts.largest_layer
+    elif gpus > 1 and rounds > 1:  # accumulated beside DDP's buckets
+        state += 4 * held
     return dict(
         gpus=gpus,
         strategy='FSDP' if sharded else 'DDP',

@@ -134,7 +134,8 @@ def _matching(
 
 
 def _choice(names: Sequence[str]) -> str:
-    return 'choose from\n  ' + '\n  '.join(names or ['none'])
+    return ('choose from (what does not learn is left out)\n  '
+            + '\n  '.join(names or ['none']))
 
 
 def candidates(
@@ -216,7 +217,8 @@ class Decorrelator:
     in training mode that ends in a due update; they do not when a part is
     computed again in the backward pass. R is updated when the optimizer has
     stepped: not while gradients accumulate, and not when a gradient scaler
-    leaves a step out.
+    leaves a step out (one that a fused optimizer leaves out is counted,
+    though R stays).
 
     Args:
         model: Its layers are replaced in place; Parameter objects stay.
@@ -242,10 +244,11 @@ class Decorrelator:
             raise DecorrelationError(
                 f'{type(optim_wrapper).__name__} has several optimizers, whose '
                 'steps do not go together: use one, such as mmeffmae.MuonAdamW')
-        if hasattr(model, 'momentum_update'):
-            raise DecorrelationError(
-                f'{type(model).__name__} averages its weights in momentum_update, '
-                'without their matrices R: train it without decorrelation')
+        for part in model.modules():
+            if hasattr(part, 'momentum_update'):
+                raise DecorrelationError(
+                    f'{type(part).__name__} averages weights in momentum_update, '
+                    'without their matrices R: train it without decorrelation')
         self.settings = settings
         self.optim_wrapper = optim_wrapper
         self.seed = seed
@@ -272,10 +275,13 @@ class Decorrelator:
         self.draw()
 
     def _convert(self, model: nn.Module, trained: Container[int]) -> None:
-        # Backbones of mmdet and others freeze their first stages when told to.
-        model.train(model.training)
         parts = dict(model.named_modules())
+        modes = {part: part.training for part in parts.values()}
+        # Backbones of mmdet and others freeze their first stages only now.
+        model.train()
         names = candidates(model, trained)
+        for part, mode in modes.items():
+            part.training = mode
         chosen = choose_layers(names, self.settings)
         self.plain_layers = [
             n for n in names if n.startswith('backbone.') and n not in chosen]
@@ -302,7 +308,7 @@ class Decorrelator:
         """The learning rate η of now."""
         group = self.optim_wrapper.optimizer.param_groups[self._group]
         peak = _peak_rate(dict(group, lr=self._initial_rate))
-        return self.settings.eta * group['lr'] / peak
+        return self.settings.eta * (group['lr'] / peak if peak else 1.)
 
     def _open(self, model: nn.Module, args: tuple) -> None:
         due = (self.num_steps + 1) % self.settings.update_interval == 0
@@ -348,8 +354,8 @@ class Decorrelator:
             raise DecorrelationError(
                 f'{len(silent)} of {len(self.layers)} decorrelated layers were '
                 f'not called in the forward pass, first {silent[0]}: the part '
-                'that owns it reads its weight itself, or skips it: add its '
-                'name to exclude')
+                'that owns it reads its weight itself, skips it, or calls it '
+                'without input: add its name to exclude')
         for group in self._groups:
             if not all(map(group.holds, group.layers)):
                 raise DecorrelationError(

@@ -260,9 +260,9 @@ def world_size(launcher: str) -> int:
 def init_processes(cfg: Config) -> None:
     """Prepare a run of several processes; does nothing for a single one.
 
-    DDP keeps gradients once, in its buckets, unless ``model_wrapper_cfg`` says
-    ``gradient_as_bucket_view=False``. On CPUs it starts the process group, since
-    mmengine's ``init_dist`` needs a GPU.
+    Gradients become views of DDP's buckets, which keeps them once while none
+    accumulate, unless ``model_wrapper_cfg`` says ``gradient_as_bucket_view=False``.
+    On CPUs it starts the process group, since mmengine's ``init_dist`` needs a GPU.
 
     Raises:
         ConfigError: The launcher has not set its environment variables.
@@ -272,16 +272,19 @@ def init_processes(cfg: Config) -> None:
         os.environ.setdefault('MASTER_ADDR', _first_host())
     if cfg.launcher == 'none':
         return
-    wrapper = cfg.get('model_wrapper_cfg') or {}
-    if wrapper.get('type', _DDP) == _DDP:
-        cfg.model_wrapper_cfg = {
-            'type': _DDP,
+    on_cpu = get_device() == 'cpu'
+    wrapper = dict(cfg.get('model_wrapper_cfg') or {})
+    if on_cpu or not wrapper:  # as mmengine's without a wrapper of the config
+        wrapper = {
             'broadcast_buffers': False,
             'find_unused_parameters': cfg.get('find_unused_parameters', False),
-            'gradient_as_bucket_view': True,
             **wrapper
         }
-    if get_device() != 'cpu':
+    wrapper.setdefault('type', _DDP)
+    if str(wrapper['type']).endswith(_DDP):
+        wrapper.setdefault('gradient_as_bucket_view', True)
+    cfg.model_wrapper_cfg = wrapper
+    if not on_cpu:
         return
     cfg.model_wrapper_cfg.device_ids = None
     os.environ.update(_variables(cfg.launcher))

@@ -38,6 +38,7 @@ def test_many_gpus_wait_for_the_slowest_link():
     run = predict(PARTS, MACHINE, 16, 16000, 1000)
     assert run['waited_seconds'] == pytest.approx(2 * 15 / 16 * .4 - 2 / 3)
     assert run['state_bytes'] == 16e8  # gradients are views of DDP's buckets
+    assert predict(PARTS, MACHINE, 16, 16000, 500)['state_bytes'] == 20e8
     within = predict(PARTS, MACHINE, 8, 8000, 1000)
     assert within['waited_seconds'] == 0
     assert within['step_seconds'] == pytest.approx(1.001)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from mmcv.cnn import ConvWS2d
 from mmengine.model import ExponentialMovingAverage
-from mmengine.optim import OptimWrapper, OptimWrapperDict
+from mmengine.optim import OneCycleLR, OptimWrapper, OptimWrapperDict
 from mmpretrain.models import (
     MlpMixer,
     SwinTransformer,
@@ -155,25 +155,26 @@ def test_stages_that_freeze_when_training_starts_stay_plain():
     model.backbone = SwinTransformer(
         dict(embed_dims=8, depths=[1] * 4, num_heads=[1] * 4), img_size=64,
         window_size=2, frozen_stages=1)
+    model.backbone.stages[3].eval()
     names = decorrelate(model).layers
+    assert not model.backbone.stages[3].training  # modes stay
     assert len(names) == 6
     assert not any('stages.0' in name or 'stages.1' in name for name in names)
 
 
 def test_layers_of_other_backbones():
-    for backbone, count in (
-            (VisionTransformer(ARCH, 32, 8), 6),
+    for backbone, count, second in (
+            (VisionTransformer(ARCH, 32, 8), 6, 2),
             (SwinTransformer(dict(embed_dims=8, depths=[1] * 4, num_heads=[1] * 4),
-                             img_size=64, window_size=2), 12),
-            (ViTEVA02(ARCH, img_size=32, patch_size=8), 6),
+                             img_size=64, window_size=2), 12, 4),
+            (ViTEVA02(ARCH, img_size=32, patch_size=8), 6, 2),
             (MlpMixer(dict(embed_dims=32, num_layers=2, tokens_mlp_dims=8,
-                           channels_mlp_dims=64), 32, 8), 4),
-            (vit(share_attn=1).backbone, 4)):
+                           channels_mlp_dims=64), 32, 8), 4, 4),
+            (vit(share_attn=1).backbone, 4, 2)):
         model = nn.Module()
         model.backbone = backbone
         both = choose_layers(candidates(model), DecorrelationSettings(fc2_blocks=1))
-        blocks = sum('ffn' in n or 'mlp' in n or '_mix' in n for n in both) // 2
-        assert len(both) == count + blocks
+        assert len(both) == count + second
         assert len(choose_layers(candidates(model), DecorrelationSettings())) == count
         # An MLP of positions is none of tokens.
         backbone.attn = nn.Module()
@@ -229,8 +230,8 @@ def test_a_weight_of_two_layers_is_refused():
 def test_a_model_that_averages_by_itself_is_refused():
     model = Perceptron()
     model.momentum_update = lambda: None
-    with pytest.raises(DecorrelationError, match='Perceptron averages its weights'):
-        decorrelate(model, **ALL)
+    with pytest.raises(DecorrelationError, match='Perceptron averages weights'):
+        decorrelate(nn.Sequential(model), **ALL)
 
 
 def test_a_model_that_is_cast_later_is_refused():
@@ -437,8 +438,21 @@ def test_rate_follows_the_schedule():
     assert decorrelator.eta() == pytest.approx(2e-3)
     group['initial_lr'] = .2
     assert decorrelator.eta() == pytest.approx(5e-3)
-    group['max_lr'] = .4  # of OneCycleLR, which starts far below
-    assert decorrelator.eta() == pytest.approx(2.5e-3)
+    group['lr'] = 0.
+    assert decorrelator.eta() == 0
+
+
+def test_rate_of_one_cycle_peaks_at_its_setting():
+    model = Perceptron()
+    wrapper = wrapped(model)
+    schedule = OneCycleLR(wrapper, eta_max=.4, total_steps=10)  # starts far below
+    decorrelator = decorrelate(model, wrapper, eta=1e-2, **ALL)
+    rates = []
+    for _ in range(9):
+        rates.append(decorrelator.eta())
+        step(model, wrapper, torch.randn(10, 6))
+        schedule.step()
+    assert max(rates) == pytest.approx(1e-2, rel=.1) and rates[0] < 1e-3
 
 
 def test_the_optimizer_holds_the_same_parameters_and_no_matrix():

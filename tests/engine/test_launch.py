@@ -164,10 +164,12 @@ def test_launchers_without_their_variables_are_refused(monkeypatch):
 @pytest.mark.parametrize('theirs, expected', [
     (None, dict(type='MMDistributedDataParallel', broadcast_buffers=False,
                 find_unused_parameters=True, gradient_as_bucket_view=True)),
-    (dict(gradient_as_bucket_view=False, static_graph=True),
-     dict(type='MMDistributedDataParallel', broadcast_buffers=False,
-          find_unused_parameters=True, gradient_as_bucket_view=False,
-          static_graph=True)),
+    (dict(static_graph=True), dict(
+        type='MMDistributedDataParallel', gradient_as_bucket_view=True,
+        static_graph=True)),
+    (dict(type='mmengine.MMDistributedDataParallel', gradient_as_bucket_view=False),
+     dict(type='mmengine.MMDistributedDataParallel',
+          gradient_as_bucket_view=False)),
     (dict(type='Mine'), dict(type='Mine'))])
 def test_gradients_are_kept_once_on_gpus(theirs, expected, monkeypatch):
     monkeypatch.setattr('mmeffmae.engine.launch.get_device', lambda: 'cuda')

@@ -9,7 +9,7 @@ from mmengine.model import initialize
 from torch import nn
 from torch.nn import functional as F
 
-from mmeffmae.masking import RandomMasking
+from mmeffmae.masking import RandomMasking, UniformMasking
 from mmeffmae.models.layers import ConvStem
 from mmeffmae.models.layers.decorrelated import (
     RowSampler,
@@ -23,6 +23,7 @@ from mmeffmae.models.layers.decorrelated_update import (
     update_from_moments_,
     update_from_rows_,
 )
+from mmeffmae.registry import MODELS
 
 LAYERS = dict(
     linear=(lambda: nn.Linear(12, 5), (3, 4, 12)),
@@ -126,6 +127,36 @@ def test_stem_on_visible_patches(kind):
     of_patches, of_images = ({tuple(row) for row in rows.tolist()}
                              for rows in first.rows)
     assert of_patches < of_images
+
+
+ENCODERS = [
+    (dict(type='MaskedViT', arch=dict(
+        embed_dims=32, num_layers=1, num_heads=2, feedforward_channels=64)),
+     RandomMasking()),
+    (dict(type='UMSwin', arch=dict(
+        embed_dims=8, depths=[1] * 4, num_heads=[1] * 4, position_dims=4)),
+     UniformMasking()),
+    (dict(type='UMPVT', arch=dict(
+        embed_dims=[8, 8, 16, 32], depths=[1] * 4, num_heads=[1, 1, 2, 2],
+        mlp_ratios=[2] * 4, sr_ratios=[8, 4, 2, 1])), UniformMasking())]
+
+
+@pytest.mark.parametrize('encoder, masking', ENCODERS)
+def test_visible_patches_are_embedded_through_the_matrix(encoder, masking):
+    torch.manual_seed(0)
+    model = MODELS.build(dict(
+        encoder, type=f'mmeffmae.{encoder["type"]}', img_size=32, patch_size=8))
+    if getattr(masking, 'hides', False):
+        model.add_mask_token()
+    embed = model.patch_embed
+    embed.projection = shuffled(embed.projection)
+    images, plan = torch.randn(2, 3, 32, 32), masking(torch.rand(2, 4, 4))
+    ours = model(images, plan)
+    kernel = embed.projection.kernel_size
+    plain = nn.Conv2d(3, embed.projection.out_channels, kernel, kernel)
+    plain.load_state_dict(embed.projection.state_dict())
+    embed.projection = plain
+    assert torch.allclose(ours, model(images, plan), atol=1e-5)
 
 
 @pytest.mark.parametrize('make', [

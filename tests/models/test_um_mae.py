@@ -271,8 +271,10 @@ def test_every_parameter_trains_compiled_and_checkpointed(images, encoder, facto
         torch.testing.assert_close(gradient, grads[name])
 
 
-def test_pvt_compiles_without_graph_breaks(images):
-    model = build('UMPVT', arch=dict(ENCODERS['UMPVT'], depths=[2, 1, 1, 1]))
+@pytest.mark.parametrize('encoder', ['UMSwin', 'UMPVT'])
+def test_compiles_without_graph_breaks(images, encoder):
+    # Depth 2 has shifted windows.
+    model = build(encoder, arch=dict(ENCODERS[encoder], depths=[2, 1, 1, 1]))
     plan = model.draw_plan(images)
     compiled = torch.compile(
         lambda x, plan: model.loss(x, plan=plan), fullgraph=True, backend='eager')

@@ -75,7 +75,10 @@ class DecorrelationHook(Hook):
     def attach(
         self, model: nn.Module, optim_wrapper: OptimWrapper, seed: int = 0
     ) -> Decorrelator:
-        """Decorrelate a model outside a runner."""
+        """Decorrelate a model outside a runner.
+
+        Under autocast it turns on TF32, for the whole process.
+        """
         self.decorrelator = Decorrelator(
             model, optim_wrapper, self.settings, seed)
         if _trains_in_16_bits(model, optim_wrapper):

@@ -17,8 +17,6 @@ from mmcv.cnn.bricks import wrappers
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmeffmae.precision import exact_products
-
 
 class RowSampler:
     """Says which input rows the layers keep for the statistics of an update.
@@ -58,8 +56,7 @@ _HOOKS = ('_forward_hooks', '_forward_hooks_with_kwargs',
           '_forward_hooks_always_called', '_forward_pre_hooks',
           '_forward_pre_hooks_with_kwargs', '_backward_hooks',
           '_backward_pre_hooks', '_is_full_backward_hook', '_state_dict_hooks',
-          '_state_dict_pre_hooks', '_load_state_dict_pre_hooks',
-          '_load_state_dict_post_hooks')
+          '_state_dict_pre_hooks', '_load_state_dict_post_hooks')
 
 
 class _Decorrelated(nn.Module):
@@ -110,24 +107,18 @@ class _Decorrelated(nn.Module):
     @torch.no_grad()
     def folded_weight(self) -> Tensor:
         """The same for a file or an average: never in TF32."""
-        with exact_products():
+        precision = torch.get_float32_matmul_precision()
+        torch.set_float32_matmul_precision('highest')
+        try:
             return self.fused_weight()
+        finally:
+            torch.set_float32_matmul_precision(precision)
 
-    def _keep(self, rows: Tensor, places: Optional[Tensor] = None) -> None:
-        """Keep some of ``(..., d)``, if this batch is sampled.
-
-        Args:
-            rows (Tensor): Inputs.
-            places (Tensor, optional): ``(d,)``, where in the input of W each
-                value belongs; None if they are in its order.
-        """
-        if self.sampler is None or not self.sampler.is_open or not rows.numel():
-            return
-        rows = rows.detach().reshape(-1, rows.size(-1))
-        rows = rows[self.sampler.choose(len(rows))]
-        if places is not None:
-            rows = torch.empty_like(rows).index_copy_(1, places, rows)
-        self.rows.append(rows)
+    def keep(self, rows: Tensor) -> None:
+        """Keep some of the inputs ``(..., d)``, if this batch is sampled."""
+        if self.sampler is not None and self.sampler.is_open and rows.numel():
+            rows = rows.detach().reshape(-1, rows.size(-1))
+            self.rows.append(rows[self.sampler.choose(len(rows))])
 
     def _save_to_state_dict(
         self, destination: dict, prefix: str, keep_vars: bool
@@ -163,7 +154,7 @@ class DecorrelatedLinear(_Decorrelated, nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(..., d)`` to ``(..., out)``."""
-        self._keep(x)
+        self.keep(x)
         return F.linear(x, self.fused_weight(), self.bias)
 
 
@@ -202,7 +193,7 @@ class DecorrelatedConv2d(_Decorrelated, nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, C, H, W)`` to ``(B, out, H', W')``."""
-        if self.sampler is not None and self.sampler.is_open:
+        if self.sampler is not None and self.sampler.is_open and x.numel():
             self.rows.append(self._fields(x.detach()))
         return F.conv2d(
             x, self.fused_weight(), self.bias, self.stride, self.padding)
@@ -278,7 +269,7 @@ def project_fields(
     """What a convolution, decorrelated or not, makes of unfolded fields.
 
     Args:
-        conv (nn.Conv2d): Without groups; k by k.
+        conv (nn.Conv2d): Without groups; of square fields.
         fields (Tensor): ``(..., d)``, with values in the order ``(C, k, k)``.
         unit (int, optional): If given, values are in the order ``(k/unit,
             k/unit, unit, unit, C)`` instead.
@@ -295,9 +286,11 @@ def project_fields(
 
     weight = conv.weight
     if isinstance(conv, DecorrelatedConv2d):
-        weight, places = conv.fused_weight(), None
-        if unit is not None:
+        weight, count = conv.fused_weight(), len(conv.rows)
+        conv.keep(fields)
+        if unit is not None and len(conv.rows) > count:
             places = torch.arange(weight[0].numel(), device=weight.device)
             places = arranged(places.view(1, *weight.shape[1:]))[0]
-        conv._keep(fields, places)
+            kept = conv.rows[-1]
+            conv.rows[-1] = torch.empty_like(kept).index_copy_(1, places, kept)
     return F.linear(fields, arranged(weight), conv.bias)
