@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.config import Config, DictAction
@@ -273,8 +274,19 @@ def init_processes(cfg: Config) -> None:
     if cfg.launcher == 'none':
         return
     on_cpu = get_device() == 'cpu'
+    if 'strategy' not in cfg:  # which wraps the model by itself, such as FSDP
+        cfg.model_wrapper_cfg = _model_wrapper(cfg, on_cpu)
+    if not on_cpu:
+        return
+    os.environ.update(_variables(cfg.launcher))
+    if not torch.distributed.is_initialized():
+        torch.distributed.init_process_group('gloo')
+
+
+def _model_wrapper(cfg: Config, on_cpu: bool) -> dict[str, Any]:
+    """Mmengine's default wrapper, or the config's, with views of buckets."""
     wrapper = dict(cfg.get('model_wrapper_cfg') or {})
-    if on_cpu or not wrapper:  # as mmengine's without a wrapper of the config
+    if on_cpu or not wrapper:
         wrapper = {
             'broadcast_buffers': False,
             'find_unused_parameters': cfg.get('find_unused_parameters', False),
@@ -283,13 +295,9 @@ def init_processes(cfg: Config) -> None:
     wrapper.setdefault('type', _DDP)
     if str(wrapper['type']).endswith(_DDP):
         wrapper.setdefault('gradient_as_bucket_view', True)
-    cfg.model_wrapper_cfg = wrapper
-    if not on_cpu:
-        return
-    cfg.model_wrapper_cfg.device_ids = None
-    os.environ.update(_variables(cfg.launcher))
-    if not torch.distributed.is_initialized():
-        torch.distributed.init_process_group('gloo')
+    if on_cpu:
+        wrapper['device_ids'] = None
+    return wrapper
 
 
 def _variables(launcher: str) -> dict[str, str]:

@@ -209,13 +209,18 @@ def test_hooks_of_a_layer_stay():
     model, called = Perceptron(), []
     handles = [
         model.last.register_forward_hook(lambda *_: called.append('forward')),
-        model.last.register_full_backward_hook(lambda *_: called.append('back'))]
+        model.last.register_full_backward_hook(lambda *_: called.append('back')),
+        model.last.register_state_dict_post_hook(lambda *_: called.append('saved')),
+        model.last.register_load_state_dict_post_hook(
+            lambda *_: called.append('loaded'))]
     decorrelate(model, **ALL)
     model(torch.randn(2, 6)).sum().backward()
+    model.load_state_dict(model.state_dict())
     for handle in handles:
         handle.remove()
     model(torch.randn(2, 6)).sum().backward()
-    assert called == ['forward', 'back']
+    model.load_state_dict(model.state_dict())
+    assert called == ['forward', 'back', 'saved', 'loaded']
 
 
 def test_a_weight_of_two_layers_is_refused():

@@ -177,6 +177,9 @@ def test_gradients_are_kept_once_on_gpus(theirs, expected, monkeypatch):
                       model_wrapper_cfg=theirs))
     init_processes(cfg)
     assert cfg.model_wrapper_cfg == expected
+    cfg = Config(dict(launcher='pytorch', strategy=dict(type='FSDPStrategy')))
+    init_processes(cfg)
+    assert 'model_wrapper_cfg' not in cfg
 
 
 @pytest.mark.parametrize('cuda, refused', [('not available', True), ('13.0', False)])
