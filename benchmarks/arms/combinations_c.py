@@ -16,12 +16,20 @@ def _arm(name, **options):
     return dict(config=_configs.format(name), options=options)
 
 
+def _low(name):
+    """On images of half the side until the cooldown, which is at full size."""
+    crop = 'train_dataloader.dataset.pipeline.2.scale'
+    return dict(config=_configs.format(name), options={crop: 32}, cooldown={crop: 64})
+
+
 baseline = 'mae'
 arms = {
     'mae': _arm('mae/mae'),
     'mae-fast': _arm('mae/mae-fast', **{'optim_wrapper.optimizer.lr': 2e-3}),
     'muon': _arm('dbp_mae/mae-muon'),
     'dbp': _arm('dbp_mae/dbp-mae'),
+    'mae+low': _low('mae/mae'),
+    'muon+low': _low('dbp_mae/mae-muon'),
     'muon+half': _arm('dbp_mae/mae-muon', **{'model.masking.decode_ratio': 0.5}),
     'muon+ffn': _arm(
         'dbp_mae/mae-muon', **{'model.backbone.ffn': dict(type='mmeffmae.ConvFFN')}),

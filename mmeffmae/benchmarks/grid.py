@@ -73,7 +73,7 @@ class Grid:
             }
 
         def run() -> None:
-            arms = measure_arms({arm: self.study.config(arm) for arm in settings},
+            arms = measure_arms({arm: self.study.parts(arm) for arm in settings},
                                 self.work_dir / 'timing', rounds)
             for arm, result in arms.items():
                 result['setting'] = settings[arm]

@@ -49,7 +49,7 @@ def started_runner(config: Config, work_dir: Path) -> Runner:
 
 
 def measure_arms(
-    configs: dict[str, Config],
+    arms: dict[str, list[tuple[float, Config]]],
     work_dir: Path,
     rounds: int = 21,
     processes: int = 3,
@@ -61,7 +61,8 @@ def measure_arms(
     lie made an arm half as fast for the whole life of a process.
 
     Args:
-        configs: By name, as :meth:`Study.config` makes them.
+        arms: By name, as :meth:`Study.parts` makes them. The step of an arm with
+            two parts is the mean of theirs by their shares.
         work_dir: Where the runners may write.
         rounds: Timed iterations of every arm, rounded up to the same number
             in every process.
@@ -69,10 +70,14 @@ def measure_arms(
 
     Returns:
         Of every arm ``step_seconds`` (spread over the rounds), ``images`` and
-        masked ``views`` of a step, ``saved_bytes`` for the backward pass, and the
-        number of ``photographs`` to learn from.
+        masked ``views`` of a step, ``saved_bytes`` for the backward pass (of the
+        part that needs most), and the number of ``photographs`` to learn from.
     """
     processes = min(processes, rounds)
+    configs = {
+        f'{name}.{i}': config
+        for name, parts in arms.items() for i, (_, config) in enumerate(parts)
+    }
     results: dict[str, dict[str, Any]] = {}
     seconds: dict[str, list[float]] = {name: [] for name in configs}
     for number in range(processes):
@@ -85,9 +90,26 @@ def measure_arms(
         for name, of_arm in zip(configs, times):
             seconds[name] += of_arm
     return {
-        name: dict(result, step_seconds=spread(seconds[name]))
-        for name, result in results.items()
+        name: _together(
+            [share for share, _ in parts],
+            [results[f'{name}.{i}'] for i in range(len(parts))],
+            [seconds[f'{name}.{i}'] for i in range(len(parts))])
+        for name, parts in arms.items()
     }
+
+
+def _together(
+    shares: list[float], results: list[dict[str, Any]], seconds: list[list[float]]
+) -> dict[str, Any]:
+    """One arm of its parts, whose rounds are taken in their order."""
+    rounds = [
+        sum(share * time for share, time in zip(shares, times))
+        for times in zip(*seconds)
+    ]
+    return dict(
+        results[0],
+        saved_bytes=max(result['saved_bytes'] for result in results),
+        step_seconds=spread(rounds))
 
 
 def _measure_here(

@@ -22,6 +22,8 @@ RATES = (0.5, 1, 2, 4)
 #: What a budget can be counted in.
 BUDGET_KINDS = ('time', 'images', 'views')
 
+#: What a branch goes on with, so that no cooldown can change it.
+_OF_THE_TRUNK = ('optim_wrapper', 'train_dataloader.batch_size')
 _MONITORS = ('KNNMonitorHook', 'ReconstructionHook')
 #: With keyed randomness these change no sample.
 _LOADING = ('num_workers', 'persistent_workers', 'pin_memory', 'prefetch_factor')
@@ -35,7 +37,8 @@ class Study:
         path: The file.
         baseline: Name of the arm whose final value sets the target.
         arms: Config file, relative to the arms file, and options merged into
-            it, by name: ``dict(config=..., options=...)``.
+            it, by name: ``dict(config=..., options=..., cooldown=...)``, the
+            last of which hold in the cooldown of each branch alone.
         budget: ``kind``, one of :data:`BUDGET_KINDS`, and ``amount``: seconds
             of isolated steps, images, or masked views, of one arm and seed.
         seeds: Seeds of every arm; those of the baseline fix the target.
@@ -100,26 +103,51 @@ class Study:
             raise ValueError(
                 f'{self.path}: target_probe {self.target_probe!r} is none of the '
                 f'probes {", ".join(self.probes)}')
+        for arm, settings in self.arms.items():
+            if wrong := set(settings) - {'config', 'options', 'cooldown'}:
+                raise ValueError(
+                    f'{self.path}: {", ".join(sorted(wrong))} of the arm {arm} is '
+                    'unknown: it takes config, options and cooldown')
+            if wrong := [name for name in settings.get('cooldown') or ()
+                         if name.startswith(_OF_THE_TRUNK)]:
+                raise ValueError(
+                    f'{self.path}: the cooldown of the arm {arm} changes '
+                    f'{", ".join(wrong)}: optimizer and batch are those of the trunk, '
+                    'set them in options')
         if self.tune_seed in self.seeds:
             raise ValueError(
                 f'{self.path}: tune_seed {self.tune_seed} is one of the seeds: the '
                 'rate would be chosen on what it is then measured on')
 
-    def config(self, arm: str, rate: float = 1.0) -> Config:
+    def config(self, arm: str, rate: float = 1.0, cooling: bool = False) -> Config:
         """Config of an arm, its learning rate scaled to the batch and tuned.
 
         Args:
             arm: Name of the arm.
             rate: Factor of the learning rate.
+            cooling: That of the cooldown, not of the trunk.
         """
         settings = self.arms[arm]
         config = Config.fromfile(self.path.parent / settings['config'])
         config.merge_from_dict(dict(settings.get('options') or {}))
+        if cooling:
+            config.merge_from_dict(dict(settings.get('cooldown') or {}))
         scale_lr(config, world_size=1)
         config.optim_wrapper.optimizer.lr *= rate
         config.train_dataloader.sampler = ConfigDict(
             type='mmeffmae.InfiniteKeyedSampler', shuffle=True)
         return config
+
+    def parts(self, arm: str, rate: float = 1.0) -> list[tuple[float, Config]]:
+        """What any branch of an arm is trained by.
+
+        Returns:
+            Share of its steps and config: of all, or of trunk and cooldown.
+        """
+        if not self.arms[arm].get('cooldown'):
+            return [(1.0, self.config(arm, rate))]
+        return [(1 - COOLDOWN, self.config(arm, rate)),
+                (COOLDOWN, self.config(arm, rate, cooling=True))]
 
     def key(self, arm: str, rate: float, steps: int) -> str:
         """Twelve digits that name all that decides an arm's results.
@@ -129,15 +157,15 @@ class Study:
             rate: Factor of the learning rate.
             steps: The whole budget in optimizer steps.
         """
-        return _settings_hash(
-            self.config(arm, rate),
-            schedule=dict(steps=steps, warmup=self.warmup_steps(steps)))
+        schedule = dict(steps=steps, warmup=self.warmup_steps(steps))
+        return _settings_hash(self.parts(arm, rate), schedule=schedule)
 
     def setting(self, arm: str) -> str:
         """Twelve digits that name an arm whatever its rate and budget."""
-        config = self.config(arm)
-        config.optim_wrapper.optimizer.lr = 1.0
-        return _settings_hash(config)
+        parts = self.parts(arm)
+        for _, config in parts:
+            config.optim_wrapper.optimizer.lr = 1.0
+        return _settings_hash(parts)
 
     def encoder_key(self, arm: str) -> str:
         """Twelve digits that name the untrained encoder and its probes."""
@@ -225,18 +253,22 @@ def _is_monitor(hook: Mapping[str, Any]) -> bool:
     return hook['type'].split('.')[-1] in _MONITORS
 
 
-def _settings_hash(config: Config, **others: Any) -> str:
+def _settings_hash(parts: list[tuple[float, Config]], **others: Any) -> str:
     """Hash of the settings that decide what is learned and probed."""
+    first, *rest = [_deciding(config) for _, config in parts]
+    if rest:
+        others['cooldown'] = rest
+    return config_hash(Config(dict(**first, **others)))
+
+
+def _deciding(config: Config) -> dict[str, Any]:
     loader = {
         name: value
         for name, value in config.train_dataloader.items() if name not in _LOADING
     }
-    return config_hash(
-        Config(
-            dict(
-                model=config.model,
-                data_preprocessor=config.get('data_preprocessor'),
-                train_dataloader=loader,
-                optim_wrapper=config.optim_wrapper,
-                custom_hooks=config.get('custom_hooks'),
-                **others)))
+    return dict(
+        model=config.model,
+        data_preprocessor=config.get('data_preprocessor'),
+        train_dataloader=loader,
+        optim_wrapper=config.optim_wrapper,
+        custom_hooks=config.get('custom_hooks'))

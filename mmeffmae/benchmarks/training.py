@@ -135,8 +135,8 @@ class Run:
         if start is not None:
             known[start[0]] = start[1]
         config = training_config(
-            self.study.config(self.arm, self.rate), self.seed,
-            self.study.warmup_steps(self.steps), max_iters,
+            self.study.config(self.arm, self.rate, cooling=start is not None),
+            self.seed, self.study.warmup_steps(self.steps), max_iters,
             cooldown_begin=start and start[0])
         if before := [step for step in known if step < max_iters]:
             config.resume, config.load_from = True, str(known[max(before)])

@@ -17,5 +17,5 @@ def test_arms_differ(path):
     for arm in file.arms.values():
         config = Config.fromfile(path.parent / arm.config)
         config.merge_from_dict(arm.get('options') or {})
-        found.add((str(config.to_dict()), arm.get('like')))
+        found.add((str(config.to_dict()), arm.get('like'), str(arm.get('cooldown'))))
     assert len(found) == len(file.arms)

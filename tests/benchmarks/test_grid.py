@@ -5,6 +5,7 @@ import os
 import runpy
 import shutil
 import sys
+from concurrent.futures import Future
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from mmengine.runner import get_priority
 from PIL import Image
 
 from mmeffmae.benchmarks import grid as grid_module
+from mmeffmae.benchmarks import step_time
 from mmeffmae.benchmarks.claim import claim
 from mmeffmae.benchmarks.grid import Grid, TimeIsUp
 from mmeffmae.benchmarks.shards import Shards, read_json, write_shard
@@ -271,6 +273,53 @@ def test_arms_see_the_same_images_and_masks(grid, monkeypatch):
         assert all((a == b).all() for a, b in zip(one, other))
 
 
+def test_a_cooldown_may_have_options_of_its_own(folder, grid, monkeypatch, tmp_path):
+    """The trunk keeps eight of sixteen patches, the last fifth of a branch four."""
+    ratio = 'model.masking.mask_ratio'
+    study = grid.study = dataclasses.replace(grid.study, arms=dict(
+        mae=dict(config='tiny.py', options={ratio: .5}, cooldown={ratio: .75})))
+    seen = []
+    original = MaskedAutoencoder.draw_plan
+
+    def draw_plan(model, images):
+        plan = original(model, images)
+        seen.append(plan.ids_keep.size(-1))
+        return plan
+
+    monkeypatch.setattr(MaskedAutoencoder, 'draw_plan', draw_plan)
+    grid._run('mae', 0, 1).train_branch(0.5)
+    assert seen == 8 * [8] + 2 * [4]
+    # A name of its own, and seconds of both by their shares.
+    plain = dataclasses.replace(study, arms=dict(
+        mae=dict(config='tiny.py', options={ratio: .5})))
+    assert study.key('mae', 1, 20) != plain.key('mae', 1, 20)
+    assert study.setting('mae') != plain.setting('mae')
+    monkeypatch.setattr(
+        step_time, '_measure_here', lambda configs, *_: ({
+            name: dict(images=2, saved_bytes=[7, 9]['.1' in name]) for name in configs
+        }, [[1., 2.], [6., 12.]]))
+    monkeypatch.setattr(step_time, 'ProcessPoolExecutor', lambda *_, **__: InPlace())
+    found = step_time.measure_arms(dict(mae=study.parts('mae')), tmp_path, 2, 1)['mae']
+    assert found['images'] == 2 and found['saved_bytes'] == 9
+    assert found['step_seconds']['min'] == pytest.approx(.8 * 1 + .2 * 6)
+    assert found['step_seconds']['max'] == pytest.approx(.8 * 2 + .2 * 12)
+
+
+class InPlace:
+    """A pool of no processes."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def submit(self, function, *arguments):
+        future = Future()
+        future.set_result(function(*arguments))
+        return future
+
+
 def test_branches_equal_runs_of_their_own(grid):
     """The trunk leaves no trace: branch 50 % alone, or after branch 25 %."""
     from mmeffmae.checkpoint.loading import load_checkpoint_safely
@@ -319,6 +368,9 @@ def test_keys_name_what_decides_the_result(folder):
     ("target_probe = 'knn'", "'knn' is none of the probes linear"),
     ('rates = ()', 'rates is empty'),
     ('amount = 3', 'amount is missing or unknown'),
+    ("arms['mae']['option'] = {}", 'option of the arm mae is unknown'),
+    ("arms['mae']['cooldown'] = {'optim_wrapper.optimizer.lr': 1}",
+     'cooldown of the arm mae changes optim_wrapper.optimizer.lr'),
 ])
 def test_wrong_arms_files(folder, tmp_path, line, words):
     path = tmp_path / 'wrong.py'
