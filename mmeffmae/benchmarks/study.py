@@ -108,11 +108,11 @@ class Study:
                 raise ValueError(
                     f'{self.path}: {", ".join(sorted(wrong))} of the arm {arm} is '
                     'unknown: it takes config, options and cooldown')
-            if wrong := [name for name in settings.get('cooldown') or ()
+            if fixed := [name for name in settings.get('cooldown') or ()
                          if name.startswith(_OF_THE_TRUNK)]:
                 raise ValueError(
                     f'{self.path}: the cooldown of the arm {arm} changes '
-                    f'{", ".join(wrong)}: optimizer and batch are those of the trunk, '
+                    f'{", ".join(fixed)}: optimizer and batch are those of the trunk, '
                     'set them in options')
         if self.tune_seed in self.seeds:
             raise ValueError(

@@ -6,6 +6,8 @@ crop is then two matrix products, one along the columns and one along the rows,
 whose shapes never change.
 """
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -94,8 +96,20 @@ def crop_batch(images: Tensor, boxes: Tensor, flip: Tensor, scale: int) -> Tenso
     """
     rows = _resizing(boxes[:, 0], boxes[:, 2], None, scale, images.size(2))
     cols = _resizing(boxes[:, 1], boxes[:, 3], flip, scale, images.size(3))
-    crops = rows.unsqueeze(1) @ images.float() @ cols.transpose(1, 2).unsqueeze(1)
+    with _whole_float32():
+        crops = rows.unsqueeze(1) @ images.float() @ cols.transpose(1, 2).unsqueeze(1)
     return crops.round_().clamp_(0, 255).to(torch.uint8)
+
+
+@contextmanager
+def _whole_float32() -> Iterator[None]:
+    """No TF32, so that a run that trains in it sees the images of others."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision('highest')
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def _resizing(

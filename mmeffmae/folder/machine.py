@@ -27,6 +27,7 @@ class Machine:
         disk: Free bytes where the run will be written.
         bf16: Whether the GPU computes in bfloat16.
         shared: Bytes through which processes hand over images, if there is a limit.
+        host: Free bytes of the computer's own memory.
     """
     device: str
     name: str
@@ -35,6 +36,7 @@ class Machine:
     disk: int
     bf16: bool = False
     shared: Optional[int] = None
+    host: int = 0
 
     @property
     def on_gpu(self) -> bool:
@@ -70,7 +72,8 @@ def this_machine(work_dir: Path, memory_gib: Optional[float] = None) -> Machine:
     shared = Path('/dev/shm')
     return Machine(
         device, name, memory, cores, shutil.disk_usage(place).free, bf16,
-        shutil.disk_usage(shared).free if shared.is_dir() else None)
+        shutil.disk_usage(shared).free if shared.is_dir() else None,
+        _available_memory())
 
 
 def _available_memory() -> int:

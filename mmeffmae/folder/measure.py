@@ -2,7 +2,9 @@
 """Real training steps and real loading, timed before a run is planned."""
 import gc
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, Optional
 
 import torch
 from mmengine.config import Config
@@ -67,8 +69,7 @@ def measure(config: Config, batch: int, machine: Machine) -> Speed | None:
             # The optimizer's moments are there from the second step on, so that
             # a peak of one step would lack them.
             arm = build_arm('plan', config, batch, device, warmup=2)
-        read = clock(device) if machine.on_gpu else time.perf_counter
-        seconds = interleave([arm.step], _ROUNDS, 1, read)[0]
+        seconds = time_rounds(arm.step, machine)
     except torch.cuda.OutOfMemoryError:
         return None
     finally:
@@ -82,10 +83,22 @@ def measure(config: Config, batch: int, machine: Machine) -> Speed | None:
                  load_seconds(config))
 
 
-def load_seconds(config: Config) -> float:
-    """Seconds in which one core loads and augments an image of the config."""
+def time_rounds(work: Callable[[], Any], machine: Machine) -> list[float]:
+    """Seconds of each of a few rounds, as a user's watch has them."""
+    read = clock(torch.device(machine.device)) if machine.on_gpu else time.perf_counter
+    return interleave([work], _ROUNDS, 1, read)[0]
+
+
+def load_seconds(config: Config, pipeline: Optional[list] = None) -> float:
+    """Seconds in which one core loads and augments an image of the config.
+
+    Args:
+        config: Of a pre-training.
+        pipeline: Instead of the config's.
+    """
     init_default_scope(config.get('default_scope', 'mmpretrain'))
-    dataset = DATASETS.build(config.train_dataloader.dataset)
+    settings = config.train_dataloader.dataset
+    dataset = DATASETS.build(dict(settings, pipeline=pipeline or settings.pipeline))
     count = min(_LOADED, len(dataset))
     with isolated_rng(0):
         start = time.perf_counter()

@@ -11,8 +11,9 @@ from typing import Any, Optional
 
 from mmengine.config import Config
 
+from .kept import Kept, crop_seconds
 from .machine import Machine
-from .measure import Speed, measure
+from .measure import Speed, load_seconds, measure
 from .recipe import ENCODERS, InitialWeights, PlanError, Recipe
 from .survey import Survey
 
@@ -34,6 +35,8 @@ _FEW_UPDATES, _MANY_UPDATES = 2000, 20_000
 #: Iterations below which PCAE's teacher has to follow faster.
 _SHORT_TEACHER = 10_000
 _CHECKPOINT_SECONDS = 600
+#: Share of the steps' rate below which loading holds the GPU up.
+_HELD_UP = 0.9
 #: Batches that a loading process holds ready, as torch has it.
 _PREFETCHED = 2
 
@@ -54,6 +57,7 @@ class Request:
         lr: Peak learning rate, for the batch there is.
         workers: Loading processes.
         precision: ``'bf16'`` or ``'fp32'``.
+        images: ``'files'``, or ``'device'`` to keep the photographs there.
         seed: Of the run.
         options: Changes of the config, merged last.
     """
@@ -68,6 +72,7 @@ class Request:
     lr: Optional[float] = None
     workers: Optional[int] = None
     precision: Optional[str] = None
+    images: Optional[str] = None
     seed: int = 0
     options: Optional[Mapping[str, Any]] = None
 
@@ -148,7 +153,8 @@ class _Planner:
         recipe = self._model()
         recipe, speed = self._fit(self._batch(self._resolution(recipe)))
         recipe, speed = self._lower_resolution(recipe, speed)
-        workers = self._workers(recipe, speed)
+        recipe, speed = self._keep(recipe, speed)
+        workers = 0 if recipe.kept else self._workers(recipe, speed)
         rate = speed.rate(workers, self.machine)
         epochs = self._epochs(recipe, speed, rate)
         self._check_disk(speed)
@@ -322,8 +328,56 @@ class _Planner:
         # loading takes is mostly the reading of the whole photograph.
         scaled = replace(
             speed, step_seconds=speed.step_seconds * (size / recipe.img_size)**2)
-        rate = scaled.rate(self._num_workers(scaled), self.machine)
+        kept = self._kept(replace(recipe, img_size=size), scaled)
+        rate = scaled.steps_rate if kept else scaled.rate(
+            self._num_workers(scaled), self.machine)
         return self.seconds * (1 - _SLACK) * rate / self.num_images
+
+    def _kept(self, recipe: Recipe, speed: Speed) -> Optional[Kept]:
+        """The photographs on the device: as asked, or where files hold it up."""
+        asked, workers = self.request.images, self.request.workers
+        if asked == 'files' or asked is None and (
+                not self.machine.on_gpu or workers is not None):
+            return None
+        kept = Kept.plan(self.survey, self.num_images, recipe.img_size)
+        lacking = kept and kept.lacking(speed, self.machine)
+        if asked is None:
+            rate = speed.rate(self._num_workers(speed), self.machine)
+            held_up = rate < _HELD_UP * speed.steps_rate
+            return kept if held_up and not lacking else None
+        if kept is None:
+            raise PlanError(
+                f'--images device: {self.survey.channels} bands of {self.survey.kind} '
+                'cannot be kept there, photographs of 8 bits can: leave it out')
+        if workers:
+            raise PlanError(f'--images device with --workers {workers}: nothing is '
+                            'left to load, leave one of them out')
+        if lacking:
+            raise PlanError(
+                f'--images device: {self.num_images:,} photographs of up to '
+                f'{kept.side} px take {lacking}: leave it out, or take a smaller '
+                '--img-size')
+        return kept
+
+    def _keep(self, recipe: Recipe, speed: Speed) -> tuple[Recipe, Speed]:
+        """Read the photographs once instead of in every epoch."""
+        kept = self._kept(recipe, speed)
+        if kept is None:
+            return recipe, speed
+        held_up = speed.rate(self._num_workers(speed), self.machine)
+        seconds = crop_seconds(kept.side, recipe.batch, recipe.img_size, self.machine)
+        config = recipe.config(self.survey, self.images)
+        reading = load_seconds(config, [dict(type='mmeffmae.LoadImage')])
+        reading *= self.num_images / self.machine.cores
+        if self.seconds is not None:
+            self.seconds -= round(reading)
+        self._note(
+            'images', f'on the device, up to {kept.side} px',
+            f'files would give {held_up:.0f} images/s, the steps take '
+            f'{speed.steps_rate:.0f}', self.request.images,
+            f'{kept.bytes / 2**30:.2f} GiB, read once in about {_duration(reading)}; '
+            f'{1 / seconds:.0f} crops/s')
+        return replace(recipe, kept=kept.side), replace(speed, load_seconds=seconds)
 
     def _num_workers(self, speed: Speed) -> int:
         if self.request.workers is not None:

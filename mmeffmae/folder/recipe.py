@@ -109,6 +109,8 @@ class Recipe:
         accumulate: Steps whose gradients are added up for one update.
         init: Weights of the encoder.
         precision: ``'bf16'`` or ``'fp32'``.
+        kept: Longest side of the photographs that stay on the device, in pixels;
+            None reads files.
     """
     method: str
     encoder: str
@@ -118,6 +120,7 @@ class Recipe:
     accumulate: int = 1
     init: Optional[InitialWeights] = None
     precision: str = 'fp32'
+    kept: Optional[int] = None
 
     @property
     def effective_batch(self) -> int:
@@ -167,6 +170,8 @@ class Recipe:
         loader.dataset.update(
             data_root=str(survey.folder.absolute()), ann_file=str(images.absolute()),
             pipeline=_pipeline(loader.dataset.pipeline, self.img_size, survey))
+        if self.kept:
+            _keep_on_device(loader, self.kept)
         if not survey.photographs:
             cfg.data_preprocessor = ConfigDict(
                 type='mmeffmae.BandDataPreprocessor', mean=survey.mean,
@@ -189,6 +194,18 @@ def _pipeline(pipeline: list, img_size: int, survey: Survey) -> list:
             step['type'] = 'mmpretrain.RandomResizedCrop'
         steps.append(step)
     return steps
+
+
+def _keep_on_device(loader: ConfigDict, side: int) -> None:
+    """Read the files once, and crop on the device; in place."""
+    steps = {
+        step.type.split('.')[-1]: step for step in loader.dataset.pop('pipeline')}
+    crop = steps['LoadRandomResizedCrop']
+    loader.dataset = ConfigDict(
+        type='mmeffmae.DeviceImages', scale=crop.scale, store=side,
+        crop_ratio_range=crop.crop_ratio_range, flip_prob=steps['RandomFlip'].prob,
+        dataset=loader.dataset)
+    loader.collate_fn = ConfigDict(type='mmeffmae.whole_batch')
 
 
 def config_folder() -> Path:

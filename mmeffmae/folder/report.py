@@ -73,7 +73,7 @@ def neighbours_picture(run: Run, device: str) -> Optional[np.ndarray]:
     Returns:
         RGB ``(H, W, 3)`` uint8; None without a backbone or enough images.
     """
-    dataset = run.config.train_dataloader.dataset
+    dataset = run.dataset
     names = read_list(dataset.ann_file, 'neighbours_picture')
     count = min(len(names), _EMBEDDED.get(device, _EMBEDDED['cpu']))
     files = [Path(dataset.data_root) / names[i * len(names) // count]

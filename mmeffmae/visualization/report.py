@@ -15,7 +15,7 @@ from statistics import median
 from typing import Any, Optional, Union
 
 import numpy as np
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from PIL import Image
 
 from mmeffmae.checkpoint.loading import load_checkpoint_safely
@@ -70,6 +70,14 @@ class Run:
     def _json(self, name: str) -> dict:
         path = self.work_dir / name
         return json.loads(path.read_text()) if path.is_file() else {}
+
+    @property
+    def dataset(self) -> ConfigDict:
+        """Settings of what reads the files, inside any wrapper."""
+        dataset = self.config.train_dataloader.dataset
+        while 'dataset' in dataset:
+            dataset = dataset.dataset
+        return dataset
 
     @property
     def backbone(self) -> Optional[Path]:
@@ -174,7 +182,6 @@ def build_report(run: Run, downstream: Sequence[DownstreamRun] = (),
 
 def _introduction(run: Run) -> Iterable[str]:
     config = run.config
-    dataset = config.train_dataloader.dataset
     model = config.model
     masking = model.get('masking', {})
     parts = [
@@ -183,7 +190,7 @@ def _introduction(run: Run) -> Iterable[str]:
     ]
     if masking.get('num_parts'):
         parts.append(f'{masking.num_parts} parts')
-    root = dataset.get('data_root', '')
+    root = run.dataset.get('data_root', '')
     yield (f'<p>{escape(", ".join(parts))}, trained on '
            f'<code>{escape(str(root))}</code> in batches of '
            f'{config.train_dataloader.batch_size}.</p>')

@@ -13,6 +13,7 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from mmpretrain.datasets.transforms import RandomResizedCrop
 from PIL import Image
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmeffmae.datasets.batched_crop import CropRanges, crop_batch, draw_crops
 from mmeffmae.datasets.samplers import KeyedIndex
@@ -155,6 +156,29 @@ def test_batched_crop_is_opencv_s(folder):
         expected = expected[:, ::-1] if mirror else expected
         difference = crop.permute(1, 2, 0).numpy().astype(int) - expected
         assert abs(difference).max() <= 1
+
+
+def test_crops_are_the_same_where_training_rounds_products():
+    """DBP-MAE turns on TF32 for the whole process; crops are of its images."""
+    found = []
+
+    class Products(TorchDispatchMode):
+
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            if 'bmm' in str(function):
+                found.append(torch.get_float32_matmul_precision())
+            return function(*args, **(kwargs or {}))
+
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision('high')
+    try:
+        with Products():
+            crop_batch(torch.zeros(2, 3, 8, 8, dtype=torch.uint8),
+                       torch.tensor(2 * [[0, 0, 8, 8]]), torch.tensor([True, False]), 4)
+        assert found == 2 * ['highest']
+        assert torch.get_float32_matmul_precision() == 'high'
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 @pytest.mark.parametrize('size', [(60, 80), (20, 100), (100, 20)])

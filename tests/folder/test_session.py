@@ -250,6 +250,73 @@ def test_fewer_pixels_only_where_they_save_time(planned):
     assert planned(minutes=30, rate=50).recipe.img_size == 160  # 16, 31 at 160 px
 
 
+@pytest.fixture
+def large(planned, monkeypatch):
+    """Of 12 megapixels; eight cores load 160 images/s, and the steps take 1,000."""
+    planned.survey.headers = [Header(4000, 3000, 3)] * 40
+    monkeypatch.setattr(plan_module, 'crop_seconds', lambda *_: 1e-4)
+    roomy = replace(GPU, host=2**40)
+    return lambda machine=roomy, **asked: planned(**dict(dict(
+        minutes=30, img_size=224, patch_size=16, machine=machine, rate=1000,
+        load_seconds=.05, image_bytes=2**23), **asked))
+
+
+def test_photographs_stay_on_the_device_where_files_hold_it_up(large):
+    plan = large()
+    # 224 x 8/7 = 256 px are the shorter side of 341, rounded up to sixteens.
+    assert plan.recipe.kept == 352
+    loader = plan.config.train_dataloader
+    assert loader.num_workers == 0 and loader.collate_fn.type == 'mmeffmae.whole_batch'
+    dataset = loader.dataset
+    assert (dataset.type, dataset.scale, dataset.store) == (
+        'mmeffmae.DeviceImages', 224, 352)
+    assert dataset.crop_ratio_range == (.2, 1) and dataset.flip_prob == .5
+    assert dataset.dataset.type == 'mmeffmae.UnlabelledImages'
+    choice, = [choice for choice in plan.choices if choice.name == 'images']
+    assert '160 images/s, the steps take 1000; 1.73 GiB' in choice.reason
+    # Steps and crops take turns: 5,000 images in 5.5 s.
+    assert plan.epochs == pytest.approx((1800 - 45) / (5.5 / .9), abs=3)
+    assert not plan.warnings and not [c for c in plan.choices if c.name == 'loading']
+
+
+@pytest.mark.parametrize('asked', [
+    dict(machine=GPU),  # no memory to read them in
+    dict(machine=replace(GPU, host=2**40, memory=4 * 2**30)),
+    dict(images='files'), dict(workers=8), dict(load_seconds=.005)])
+def test_files_are_read_where_that_is_no_worse(large, asked):
+    plan = large(**asked)
+    assert plan.recipe.kept is None
+    assert plan.config.train_dataloader.dataset.type == 'mmeffmae.UnlabelledImages'
+    assert [choice for choice in plan.choices if choice.name == 'loading']
+
+
+def test_full_resolution_where_the_device_keeps_up(large):
+    """Loading would cost passes, and with them pixels; 1,000 images/s do not."""
+    assert large(img_size=None).recipe.img_size == 224
+    assert large(img_size=None, minutes=4, rate=500).recipe.img_size == 160
+
+
+@pytest.mark.parametrize('asked, message', [
+    (dict(machine=replace(GPU, host=2**40, memory=4 * 2**30)),
+     '5,000 photographs of up to 352 px take 1.73 GiB beside the .* leave it out'),
+    (dict(machine=GPU), '1.73 GiB of the computer.s own memory .* 0.00 GiB are free'),
+    (dict(workers=2), '--images device with --workers 2')])
+def test_images_that_cannot_be_kept_are_refused(large, asked, message):
+    with pytest.raises(PlanError, match=message):
+        large(images='device', **asked)
+
+
+def test_a_folder_on_the_device_becomes_a_backbone(photographs, tmp_path, capsys):
+    work_dir = tmp_path / 'run'
+    Session(photographs, work_dir, Request(epochs=1, images='device', **TINY)).run()
+    assert 'on the device, up to 64 px: as you asked' in capsys.readouterr().out
+    dataset = Config.fromfile(work_dir / 'config.py').train_dataloader.dataset
+    assert len(DATASETS.build(dataset)) == 40
+    page = (work_dir / 'report.html').read_text()
+    assert 'Nearest neighbours' in page and str(photographs) in page
+    assert (work_dir / 'backbone.pth').is_file()
+
+
 def test_little_memory_costs_steps_not_the_batch(planned):
     small = replace(GPU, memory=3 * 2**30)
     plan = planned(machine=small, img_size=224, patch_size=16, minutes=60)
