@@ -14,7 +14,9 @@ _CONTROLS = ('untrained', 'supervised', 'simmim')
 _SEED = re.compile(r'_seed\d+$')
 
 
-def dense_table(files: Iterable[Path], short: Callable[[str], str] = str) -> str:
+def dense_table(
+    files: Iterable[Path], short: Callable[[str], str] = str, least: int = 1
+) -> str:
     """A row for each backbone of each config, over its seeds.
 
     Args:
@@ -22,6 +24,7 @@ def dense_table(files: Iterable[Path], short: Callable[[str], str] = str) -> str
             nothing but the seed is one arm, and arms of one config and number of
             iterations are compared with the untrained one.
         short: Gives the name of a config as the table shows it.
+        least: Seeds of a backbone below which it has no row.
     """
     arms: dict[str, list[dict]] = defaultdict(list)
     for path in sorted(files):
@@ -32,7 +35,7 @@ def dense_table(files: Iterable[Path], short: Callable[[str], str] = str) -> str
     for (data, config, options, share, steps), members in _by_task(
             arms.values()).items():
         controls = [_control(members, name) for name in _CONTROLS]
-        for arm in members:
+        for arm in (arm for arm in members if len(arm) >= least):
             rows.append([
                 data,
                 ', '.join(filter(None, (

@@ -12,7 +12,7 @@ from .results import (
     quartiles,
     studies,
 )
-from .shards import Shards, read_json
+from .shards import read_json
 from .speed_tables import machine_of
 from .tables import (
     changed_options,
@@ -23,6 +23,9 @@ from .tables import (
     time_table,
 )
 from .target import has_target
+
+#: Arms of fewer are left to the full tables.
+_SEEDS = 2
 
 
 def draw_summary(root: Path, plots: str = 'plots') -> str:
@@ -35,32 +38,39 @@ def draw_summary(root: Path, plots: str = 'plots') -> str:
     Returns:
         Markdown without headings; equal shards give an equal text.
     """
-    parts = [gate_line(root)]
-    if fixed := [of for of in studies(root) if of.target.is_file()]:
-        parts += [_times(fixed), ' '.join(
-            f'![Probe against time: {of.root.name}]({plots}/{of.root.name}.png)'
-            for of in fixed)]
+    parts = [gate_line(root), *_times(root, plots)]
     if files := sorted((root / 'throughput').glob('*.json')):
         parts.append(_steps([read_json(path) for path in files]))
     if files := sorted((root / 'dense').glob('*.json')):
-        parts += ['Detection and segmentation:', dense_table(files, _short)]
+        parts += ['Detection and segmentation:', dense_table(files, _short, _SEEDS)]
     return '\n\n'.join(parts) + '\n'
 
 
-def _times(fixed: list[Shards]) -> str:
-    """The studies below one another."""
-    rows, targets = [], []
-    for shards in fixed:
+def _times(root: Path, plots: str) -> list[str]:
+    """The studies below one another, and their pictures; one arm alone is none."""
+    rows, targets, names = [], [], []
+    for shards in studies(root):
+        if not shards.target.is_file():
+            continue
         arms, baseline, target = read_finished(shards, read_arms(shards))
+        arms = [arm for arm in arms if len(arm.branches) >= _SEEDS]
+        if len(arms) < 2:
+            continue
         name = shards.root.name
+        names.append(name)
         goal = (f'{target["target"]:.1f} %' if has_target(target) else
                 f'without a target, since {target["baseline"]} ends no better than '
                 'the untrained encoder')
         targets.append(
             f'`{name}`: {target["probe"]} probe {goal}, {study_machine(shards)}')
         rows += [[name, *row] for row in time_rows(arms, baseline, target)]
-    return (f'Time to target ({"; ".join(targets)}):\n\n'
-            + time_table(rows, 'probe', 'the baseline', 'study'))
+    if not rows:
+        return []
+    text = (f'Time to target ({"; ".join(targets)}); arms of one seed are in '
+            'RESULTS.md:\n\n' + time_table(rows, 'probe', 'the baseline', 'study'))
+    pictures = ' '.join(
+        f'![Probe against time: {name}]({plots}/{name}.png)' for name in names)
+    return [text, pictures]
 
 
 def _steps(shards: list[dict]) -> str:

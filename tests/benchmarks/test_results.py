@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from mmeffmae.benchmarks.curves import read_arms
+from mmeffmae.benchmarks.dense_tables import dense_table
 from mmeffmae.benchmarks.results import (
     MARKERS,
     draw_plots,
@@ -16,7 +17,7 @@ from mmeffmae.benchmarks.results import (
     fill_markers,
 )
 from mmeffmae.benchmarks.shards import Shards, write_shard
-from mmeffmae.benchmarks.summary import draw_summary
+from mmeffmae.benchmarks.summary import _short, draw_summary
 from mmeffmae.benchmarks.tables import study_tables
 from mmeffmae.benchmarks.target import fix_target
 
@@ -379,10 +380,13 @@ def test_summary_by_hand(root):
         '4.00 (4.00 to 4.00)', '0.50', '–', '–']
     assert [table[f'clmae_vit_8xb1_{n}'][0][:2] for n in 'ab'] == [
         ['peer_x_y', '5.00 (5.00 to 5.00)'], ['peer_x_y', '6.00 (6.00 to 6.00)']]
-    assert table['mini'] == [
+    mine = ['htc_vit', 'mine', '1,200', '2', '11.0 ± 1.4', '1.0 ± 0.0',
+            '+2.0 box AP (-20.0 to +24.0, not resolved)', '–', '–']
+    assert table['mini'] == [mine], 'arms of one seed'
+    full = rows(dense_table(sorted((root / 'dense').glob('*.json')), _short))
+    assert full['mini'] == [
         ['htc_vit', 'untrained', '1,200', '1', '9.0', '1.0', '–', '–', '–'],
-        ['htc_vit', 'mine', '1,200', '2', '11.0 ± 1.4', '1.0 ± 0.0',
-         '+2.0 box AP (-20.0 to +24.0, not resolved)', '–', '–'],
+        mine,
         ['htc_vit, 10 % of the labels', 'untrained', '1,200', '1', '4.5', '1.0', '–',
          '-1.5 box AP (one seed)', '–'],
         ['htc_vit, 10 % of the labels', 'mine', '1,200', '1', '5.0', '1.0',
