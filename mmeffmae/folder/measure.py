@@ -1,9 +1,10 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
 """Real training steps and real loading, timed before a run is planned."""
 import gc
+import operator
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Optional
 
 import torch
@@ -27,29 +28,51 @@ class Speed:
 
     Attributes:
         batch: Images of a step.
-        step_seconds: Median time of a step.
+        step_seconds: Median time of a step, of those on images of full size.
         memory: Bytes: on a GPU the allocator's peak, else weights, gradients and
             moments, and what is kept for the backward pass.
         parameters: Number of parameters.
         load_seconds: Time in which one core loads an image.
+        low: Share of the steps on smaller images, and the time of one.
     """
     batch: int
     step_seconds: float
     memory: int
     parameters: int
     load_seconds: float
+    low: Optional[tuple[float, float]] = None
+
+    @property
+    def phases(self) -> list[tuple[float, float]]:
+        """Share of the steps and seconds of one, at each size of the images."""
+        if self.low is None:
+            return [(1.0, self.step_seconds)]
+        return [self.low, (1 - self.low[0], self.step_seconds)]
 
     @property
     def steps_rate(self) -> float:
         """Images a second of the steps alone."""
-        return self.batch / self.step_seconds
+        return self.batch / sum(share * time for share, time in self.phases)
+
+    @property
+    def wanted_rate(self) -> float:
+        """Images a second that no step would wait for."""
+        return self.batch / min(time for _, time in self.phases)
+
+    def scaled(self, factor: float) -> 'Speed':
+        """With steps that take as many times as long."""
+        low = self.low and (self.low[0], factor * self.low[1])
+        return replace(self, step_seconds=factor * self.step_seconds, low=low)
 
     def rate(self, workers: int, machine: Machine) -> float:
         """Images a second with loading: at once, or in turns on too few cores."""
-        if workers and machine.spare_cores > 0:
-            loaders = min(workers, machine.spare_cores)
-            return min(self.steps_rate, loaders / self.load_seconds)
-        return 1 / (1 / self.steps_rate + self.load_seconds)
+        apart = workers and machine.spare_cores > 0
+        load = self.load_seconds
+        if apart:
+            load /= min(workers, machine.spare_cores)
+        join = max if apart else operator.add
+        return 1 / sum(
+            share * join(time / self.batch, load) for share, time in self.phases)
 
 
 def measure(config: Config, batch: int, machine: Machine) -> Speed | None:

@@ -35,6 +35,8 @@ _FEW_UPDATES, _MANY_UPDATES = 2000, 20_000
 #: Iterations below which PCAE's teacher has to follow faster.
 _SHORT_TEACHER = 10_000
 _CHECKPOINT_SECONDS = 600
+#: Share of the iterations on images of half the side, of progressive runs.
+_LOW = 0.8
 #: Share of the steps' rate below which loading holds the GPU up.
 _HELD_UP = 0.9
 #: Batches that a loading process holds ready, as torch has it.
@@ -57,6 +59,7 @@ class Request:
         lr: Peak learning rate, for the batch there is.
         workers: Loading processes.
         precision: ``'bf16'`` or ``'fp32'``.
+        progressive: Train on images of half the side first.
         images: ``'files'``, or ``'device'`` to keep the photographs there.
         seed: Of the run.
         options: Changes of the config, merged last.
@@ -72,6 +75,7 @@ class Request:
     lr: Optional[float] = None
     workers: Optional[int] = None
     precision: Optional[str] = None
+    progressive: Optional[bool] = None
     images: Optional[str] = None
     seed: int = 0
     options: Optional[Mapping[str, Any]] = None
@@ -187,7 +191,9 @@ class _Planner:
         self._note('precision', precision, 'the GPU computes in it' if precision ==
                    'bf16' else 'the device has no bfloat16 worth using',
                    request.precision)
-        return Recipe(method, encoder, 0, patch, 0, init=init, precision=precision)
+        low = _LOW if request.progressive else None
+        return Recipe(
+            method, encoder, 0, patch, 0, init=init, precision=precision, low=low)
 
     def _encoder(self, method: str, init: Optional[InitialWeights]) -> str:
         pyramid = method == 'um-mae'
@@ -250,21 +256,29 @@ class _Planner:
 
     def _measure(self, recipe: Recipe) -> Optional[Speed]:
         """Times and bytes, or None if the memory does not do."""
-        config = recipe.config(self.survey, self.images, self.request.options)
-        config.auto_scale_lr = None
         begin = time.monotonic()
-        try:
-            speed = measure(config, recipe.batch, self.machine)
-        except (ValueError, AssertionError) as error:
-            raise PlanError(
-                f'{recipe.method} with {recipe.encoder} at {recipe.img_size} px in '
-                f'patches of {recipe.patch_size} px cannot be trained: {error}'
-            ) from error
+        speed = self._measure_at(recipe.img_size, recipe)
+        if speed is not None and recipe.low is not None:
+            small = self._measure_at(recipe.img_size // 2, recipe)
+            # Of less memory than the one before.
+            speed = small and replace(speed, low=(recipe.low, small.step_seconds))
         if self.seconds is not None:
             self.seconds -= round(time.monotonic() - begin)
         if speed is None or speed.memory > self.machine.memory:
             return None
         return speed
+
+    def _measure_at(self, img_size: int, recipe: Recipe) -> Optional[Speed]:
+        config = replace(recipe, img_size=img_size).config(
+            self.survey, self.images, self.request.options)
+        config.auto_scale_lr = None
+        try:
+            return measure(config, recipe.batch, self.machine)
+        except (ValueError, AssertionError) as error:
+            raise PlanError(
+                f'{recipe.method} with {recipe.encoder} at {img_size} px'
+                f'{" (--progressive)" * (img_size < recipe.img_size)} in patches of '
+                f'{recipe.patch_size} px cannot be trained: {error}') from error
 
     def _fit(self, recipe: Recipe) -> tuple[Recipe, Speed]:
         """Halve the batch, and add up gradients, until it fits the memory."""
@@ -311,6 +325,9 @@ class _Planner:
                     accumulate=1))
         self._note('image size', f'{recipe.img_size} px in patches of '
                    f'{recipe.patch_size}', reason, asked)
+        if recipe.low is not None:
+            self._note('at first', f'{recipe.img_size // 2} px', '', True,
+                       f'{100 * recipe.low:.0f} % of the iterations')
         batch = str(recipe.effective_batch)
         if recipe.accumulate > 1:
             batch = (f'{recipe.effective_batch} ({recipe.batch} x '
@@ -326,8 +343,7 @@ class _Planner:
         assert self.seconds is not None
         # Tokens, and with them the steps, grow with the square of the side; what
         # loading takes is mostly the reading of the whole photograph.
-        scaled = replace(
-            speed, step_seconds=speed.step_seconds * (size / recipe.img_size)**2)
+        scaled = speed.scaled((size / recipe.img_size)**2)
         kept = self._kept(replace(recipe, img_size=size), scaled)
         rate = scaled.steps_rate if kept else scaled.rate(
             self._num_workers(scaled), self.machine)
@@ -383,7 +399,7 @@ class _Planner:
         if self.request.workers is not None:
             return self.request.workers
         if self.machine.on_gpu:
-            wanted = math.ceil(1.2 * speed.steps_rate * speed.load_seconds)
+            wanted = math.ceil(1.2 * speed.wanted_rate * speed.load_seconds)
             return max(1, min(wanted, self.machine.cores, 16))
         return 1 if self.machine.cores > 1 else 0
 

@@ -109,6 +109,7 @@ class Recipe:
         accumulate: Steps whose gradients are added up for one update.
         init: Weights of the encoder.
         precision: ``'bf16'`` or ``'fp32'``.
+        low: Share of the iterations on images of half the side; None for none.
         kept: Longest side of the photographs that stay on the device, in pixels;
             None reads files.
     """
@@ -120,6 +121,7 @@ class Recipe:
     accumulate: int = 1
     init: Optional[InitialWeights] = None
     precision: str = 'fp32'
+    low: Optional[float] = None
     kept: Optional[int] = None
 
     @property
@@ -165,6 +167,10 @@ class Recipe:
             if self.init.layer_scale:
                 backbone.layer_scale_init_value = 1e-5
             cfg.custom_hooks = [dict(type='mmeffmae.DecoderWarmupHook')]
+        if self.low is not None:
+            cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), dict(
+                type='mmeffmae.ProgressiveResolutionHook',
+                phases=[dict(until=self.low, size=self.img_size // 2)])]
         loader = cfg.train_dataloader
         loader.batch_size = self.batch
         loader.dataset.update(

@@ -250,6 +250,23 @@ def test_fewer_pixels_only_where_they_save_time(planned):
     assert planned(minutes=30, rate=50).recipe.img_size == 160  # 16, 31 at 160 px
 
 
+def test_small_images_first_are_planned_with_their_own_time(planned):
+    """A quarter of the time for four fifths of the steps, if nothing waits."""
+    asked = dict(minutes=300, img_size=224, patch_size=16, progressive=True)
+    plan = planned(**asked)
+    hook, = plan.config.custom_hooks
+    assert hook.type == 'mmeffmae.ProgressiveResolutionHook'
+    assert [dict(phase) for phase in hook.phases] == [dict(until=.8, size=112)]
+    assert plan.epochs == pytest.approx((18000 - 45) / (50 * .4 / .9), abs=1)
+    at_first, = [choice for choice in plan.choices if choice.name == 'at first']
+    assert at_first.value == '112 px'
+    assert planned(**asked, load_seconds=.01).config.train_dataloader.num_workers == 5
+    # 160 images/s are loaded: small ones wait, large ones at 100 a second do not.
+    plan = planned(**asked, load_seconds=.05)
+    assert plan.epochs == pytest.approx(
+        (18000 - 45) / (5000 * (.8 / 160 + .2 / 100) / .9), abs=1)
+
+
 @pytest.fixture
 def large(planned, monkeypatch):
     """Of 12 megapixels; eight cores load 160 images/s, and the steps take 1,000."""
@@ -308,13 +325,20 @@ def test_images_that_cannot_be_kept_are_refused(large, asked, message):
 
 def test_a_folder_on_the_device_becomes_a_backbone(photographs, tmp_path, capsys):
     work_dir = tmp_path / 'run'
-    Session(photographs, work_dir, Request(epochs=1, images='device', **TINY)).run()
-    assert 'on the device, up to 64 px: as you asked' in capsys.readouterr().out
+    Session(photographs, work_dir, Request(
+        epochs=2, images='device', progressive=True, **TINY)).run()
+    out = capsys.readouterr().out
+    assert 'on the device, up to 64 px: as you asked' in out
+    assert 'images of 16 px from iteration 1' in out
+    assert 'images of full px from iteration 8' in out
     dataset = Config.fromfile(work_dir / 'config.py').train_dataloader.dataset
     assert len(DATASETS.build(dataset)) == 40
     page = (work_dir / 'report.html').read_text()
     assert 'Nearest neighbours' in page and str(photographs) in page
     assert (work_dir / 'backbone.pth').is_file()
+    with pytest.raises(PlanError, match=r'at 20 px \(--progressive\) in patches of 8'):
+        Session(photographs, tmp_path / 'odd', Request(
+            progressive=True, **dict(TINY, img_size=40))).run(dry_run=True)
 
 
 def test_little_memory_costs_steps_not_the_batch(planned):
