@@ -46,8 +46,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--workers', type=int, help='processes that load images')
     parser.add_argument(
         '--progressive', action='store_true',
-        help='train on images of half the side first, which takes about a quarter of '
-        'the time a step')
+        help='train on images of half the side first; a step then takes about a '
+        'quarter of the time')
     parser.add_argument(
         '--images', choices=['files', 'device'],
         help='read files in every epoch, or once and keep the photographs on the '

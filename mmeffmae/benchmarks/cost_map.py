@@ -17,6 +17,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from mmeffmae.datasets.device_images import of_files
 from mmeffmae.engine.lr_scaling import scale_lr
 from mmeffmae.evaluation.peaks import peak_bandwidth, peak_flops
 from mmeffmae.evaluation.stages import Label, Place, StageMeter, metered, timer
@@ -49,9 +50,10 @@ def step_config(
     loader = config.train_dataloader
     loader.batch_size = batch_size
     loader.sampler = ConfigDict(type='mmeffmae.InfiniteKeyedSampler', shuffle=True)
+    loader.collate_fn = ConfigDict(type='default_collate')
     loader.dataset = ConfigDict(
         type='mmeffmae.UnlabelledImages', data_root=folder,
-        pipeline=loader.dataset.pipeline)
+        pipeline=of_files(loader.dataset)['pipeline'])
     scale_lr(config, world_size=1)
     return config
 

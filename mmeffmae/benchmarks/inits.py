@@ -14,6 +14,7 @@ from torch import nn
 
 from mmeffmae.checkpoint.interop import read_backbone
 from mmeffmae.config_hash import config_hash
+from mmeffmae.datasets.device_images import of_files
 from mmeffmae.evaluation.building import build_model, load_weights, probe_task
 from mmeffmae.evaluation.finetune import FinetuneSchedule
 from mmeffmae.evaluation.probes import finetune
@@ -123,7 +124,7 @@ class ClassRun:
 
 def labelled_images(config: Config, root: Path) -> dict[str, Any]:
     """Settings of a folder of classes, read as the pre-training reads images."""
-    pipeline = config.train_dataloader.dataset.pipeline
+    pipeline = of_files(config.train_dataloader.dataset)['pipeline']
     load = next(step for step in pipeline
                 if step['type'].split('.')[-1].startswith('Load'))
     size = config.model.backbone.img_size

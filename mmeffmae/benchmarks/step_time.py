@@ -101,7 +101,11 @@ def measure_arms(
 def _together(
     shares: list[float], results: list[dict[str, Any]], seconds: list[list[float]]
 ) -> dict[str, Any]:
-    """One arm of its parts, whose rounds are taken in their order."""
+    """One arm: round i of it is the mean of round i of each part."""
+    if len(counts := {result['views'] for result in results}) > 1:
+        raise ValueError(
+            f'{counts} masked views a step of one arm: let the cooldown have as many '
+            'as the trunk')
     rounds = [
         sum(share * time for share, time in zip(shares, times))
         for times in zip(*seconds)

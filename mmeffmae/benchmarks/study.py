@@ -22,8 +22,8 @@ RATES = (0.5, 1, 2, 4)
 #: What a budget can be counted in.
 BUDGET_KINDS = ('time', 'images', 'views')
 
-#: What a branch goes on with, so that no cooldown can change it.
-_OF_THE_TRUNK = ('optim_wrapper', 'train_dataloader.batch_size')
+#: No cooldown can change these.
+_OF_THE_TRUNK = ('optim_wrapper', 'train_dataloader.batch_size', 'model.backbone')
 _MONITORS = ('KNNMonitorHook', 'ReconstructionHook')
 #: With keyed randomness these change no sample.
 _LOADING = ('num_workers', 'persistent_workers', 'pin_memory', 'prefetch_factor')
@@ -108,16 +108,25 @@ class Study:
                 raise ValueError(
                     f'{self.path}: {", ".join(sorted(wrong))} of the arm {arm} is '
                     'unknown: it takes config, options and cooldown')
-            if fixed := [name for name in settings.get('cooldown') or ()
-                         if name.startswith(_OF_THE_TRUNK)]:
-                raise ValueError(
-                    f'{self.path}: the cooldown of the arm {arm} changes '
-                    f'{", ".join(fixed)}: optimizer and batch are those of the trunk, '
-                    'set them in options')
+            if settings.get('cooldown'):
+                self._check_cooldown(arm)
         if self.tune_seed in self.seeds:
             raise ValueError(
                 f'{self.path}: tune_seed {self.tune_seed} is one of the seeds: the '
                 'rate would be chosen on what it is then measured on')
+
+    def _check_cooldown(self, arm: str) -> None:
+        """What a branch goes on with, and is probed as, is that of the trunk."""
+        trunk, cooling = (
+            self.config(arm, cooling=cooling).to_dict() for cooling in (False, True))
+        for path in _OF_THE_TRUNK:
+            values = trunk, cooling
+            for name in path.split('.'):
+                values = tuple(value[name] for value in values)
+            if values[0] != values[1]:
+                raise ValueError(
+                    f'{self.path}: the cooldown of the arm {arm} changes {path}, which '
+                    'is that of the trunk: set it in options')
 
     def config(self, arm: str, rate: float = 1.0, cooling: bool = False) -> Config:
         """Config of an arm, its learning rate scaled to the batch and tuned.

@@ -42,7 +42,8 @@ def draw_summary(root: Path, plots: str = 'plots') -> str:
     if files := sorted((root / 'throughput').glob('*.json')):
         parts.append(_steps([read_json(path) for path in files]))
     if files := sorted((root / 'dense').glob('*.json')):
-        parts += ['Detection and segmentation:', dense_table(files, _short, _SEEDS)]
+        parts += ['Detection and segmentation; results of one seed are in RESULTS.md:',
+                  dense_table(files, _short, _SEEDS)]
     return '\n\n'.join(parts) + '\n'
 
 

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from mmengine.device import get_device
 from mmengine.logging import print_log
 from torch.utils.data import Dataset, get_worker_info
 
+from mmeffmae.randomness import mix_key
 from mmeffmae.registry import DATASETS, FUNCTIONS
 
 from .batched_crop import CropRanges, crop_batch, draw_crops
@@ -23,6 +23,17 @@ from .samplers.keyed_index import KeyedIndex
 def whole_batch(batch: Any) -> Any:
     """The ``collate_fn`` of a data set that makes whole batches."""
     return batch
+
+
+def of_files(dataset: dict) -> dict:
+    """Settings of the data set that reads the files, inside any wrapper.
+
+    Args:
+        dataset: Of a loader.
+    """
+    while 'dataset' in dataset:
+        dataset = dataset['dataset']
+    return dataset
 
 
 @DATASETS.register_module()
@@ -44,7 +55,8 @@ class DeviceImages(Dataset):
 
     Args:
         dataset: Settings of an ``UnlabelledImages`` or ``LabelledImages``;
-            its pipeline is replaced by one that only loads.
+            its pipeline is replaced by one that only loads. Another image
+            takes the place of one that cannot be read.
         scale: Side of the crops, in pixels.
         store: Longest side that is kept, in pixels; larger images are
             reduced, smaller ones stay. 5,000 images at 256 take 1 GB.
@@ -53,7 +65,7 @@ class DeviceImages(Dataset):
         flip_prob: Of mirror images.
 
     Raises:
-        RuntimeError: A worker process asks for samples.
+        RuntimeError: A worker process asks for samples, or no image can be read.
         ValueError: The sampler gives no keys.
     """
 
@@ -68,7 +80,8 @@ class DeviceImages(Dataset):
     ) -> None:
         settings = copy.deepcopy(dataset)
         settings['pipeline'] = [
-            dict(type='mmeffmae.SeedSample'), dict(type='mmeffmae.LoadImage')]
+            dict(type='mmeffmae.SeedSample'),
+            dict(type='mmeffmae.LoadReduced', side=store)]
         settings['serialize_data'] = False  # no worker is to share it
         self.dataset = DATASETS.build(settings)
         self.scale = scale
@@ -121,19 +134,24 @@ class DeviceImages(Dataset):
         pixels = np.zeros((number, 3, self.store, self.store), dtype=np.uint8)
         sizes = np.zeros((number, 2), dtype=np.int64)
 
-        def put(i: int, sample: dict | None) -> bool:
+        def put(i: int) -> bool:
+            sample = self.dataset.prepare_data(i)
             if sample is None:  # unreadable
                 return False
-            image = _reduced(sample['img'], self.store)
-            height, width = sizes[i] = image.shape[:2]
-            pixels[i, :, :height, :width] = image.transpose(2, 0, 1)
+            height, width = sizes[i] = sample['img'].shape[:2]
+            pixels[i, :, :height, :width] = sample['img'].transpose(2, 0, 1)
             return True
 
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            read = list(pool.map(
-                lambda i: put(i, self.dataset.prepare_data(i)), range(number)))
-        for i in (i for i in range(number) if not read[i]):
-            put(i, self.dataset[KeyedIndex(i, (0, 0, i))])
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+            read = np.array(list(pool.map(put, range(number))))
+        if not read.any():
+            raise RuntimeError(
+                f'none of {number} images can be read (DeviceImages): see the '
+                'warnings above')
+        others = np.flatnonzero(read)
+        for i in np.flatnonzero(~read):
+            other = others[mix_key(i) % len(others)]
+            pixels[i], sizes[i] = pixels[other], sizes[other]
         side = int(sizes.max())  # no image may need all that was set aside
         kept = torch.from_numpy(np.ascontiguousarray(pixels[:, :, :side, :side]))
         kept = kept.to(get_device())
@@ -141,12 +159,3 @@ class DeviceImages(Dataset):
             f'{number:,} images of up to {side} px on {kept.device}: '
             f'{kept.numel() / 2**30:.2f} GiB (DeviceImages)', logger='current')
         return kept, sizes
-
-
-def _reduced(image: np.ndarray, store: int) -> np.ndarray:
-    height, width = image.shape[:2]
-    ratio = store / max(height, width)
-    if ratio >= 1:
-        return image
-    size = max(1, round(width * ratio)), max(1, round(height * ratio))
-    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)

@@ -17,6 +17,7 @@ from torch.utils.data import Dataset
 from mmeffmae.checkpoint.loading import load_checkpoint_safely, register_safe_loader
 from mmeffmae.checkpoint.metadata import checkpoint_grid
 from mmeffmae.checkpoint.report import LoadReport, load_with_report
+from mmeffmae.datasets.device_images import of_files
 
 from .finetune import FinetuneSchedule
 from .probes import WHOLE_PROBES, ProbeTask
@@ -133,7 +134,7 @@ def augmented_bank(config: Config, split: str = 'monitor') -> Dataset:
         ValueError: The config names no bank or no training pipeline.
     """
     bank, _ = probe_settings(config, split)
-    dataset = (config.get('train_dataloader') or {}).get('dataset') or {}
+    dataset = of_files((config.get('train_dataloader') or {}).get('dataset') or {})
     if 'pipeline' not in dataset:
         raise ValueError(
             f'{config.filename}: no train_dataloader.dataset.pipeline to '

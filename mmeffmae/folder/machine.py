@@ -13,6 +13,8 @@ from mmeffmae.compat import has_bfloat16
 
 #: Share of the free memory that a plan uses: fragments, and what else grows.
 _GPU_SHARE, _CPU_SHARE = 0.9, 0.7
+#: Of this process's container (cgroup v2).
+_CGROUP = Path('/sys/fs/cgroup')
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,21 @@ def this_machine(work_dir: Path, memory_gib: Optional[float] = None) -> Machine:
 
 
 def _available_memory() -> int:
+    """Free bytes, within the container's limit where there is one."""
+    free = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
     for line in Path('/proc/meminfo').read_text().splitlines():
         if line.startswith('MemAvailable'):
-            return int(line.split()[1]) * 1024
-    return os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
+            free = int(line.split()[1]) * 1024
+    return min(free, _container_memory() or free)
+
+
+def _container_memory() -> Optional[int]:
+    """What a container has left; the files that it caches can go."""
+    limit = _CGROUP / 'memory.max'
+    if not limit.is_file() or not (text := limit.read_text().strip()).isdigit():
+        return None
+    stat = dict(
+        line.split() for line in (_CGROUP / 'memory.stat').read_text().splitlines())
+    cached = int(stat['inactive_file']) + int(stat['active_file'])
+    used = int((_CGROUP / 'memory.current').read_text()) - cached
+    return max(0, int(text) - used)

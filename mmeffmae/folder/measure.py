@@ -19,7 +19,7 @@ from .machine import Machine
 
 _ROUNDS, _LOADED = 4, 24
 #: Weights, gradients and two moments of AdamW, in bytes of fp32.
-_BYTES_A_PARAMETER = 16
+BYTES_A_PARAMETER = 16
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,8 @@ class Speed:
         memory: Bytes: on a GPU the allocator's peak, else weights, gradients and
             moments, and what is kept for the backward pass.
         parameters: Number of parameters.
-        load_seconds: Time in which one core loads an image.
+        load_seconds: Time in which one core loads an image, or in which the device
+            cuts it out of those that it keeps.
         low: Share of the steps on smaller images, and the time of one.
     """
     batch: int
@@ -101,7 +102,7 @@ def measure(config: Config, batch: int, machine: Machine) -> Speed | None:
             torch.cuda.empty_cache()
     parameters = arm.counts['parameters']['total']
     memory = arm.counts.get(
-        'peak_bytes', parameters * _BYTES_A_PARAMETER + arm.counts['saved_bytes'])
+        'peak_bytes', parameters * BYTES_A_PARAMETER + arm.counts['saved_bytes'])
     return Speed(batch, spread(seconds)['median'], memory, parameters,
                  load_seconds(config))
 
@@ -112,16 +113,10 @@ def time_rounds(work: Callable[[], Any], machine: Machine) -> list[float]:
     return interleave([work], _ROUNDS, 1, read)[0]
 
 
-def load_seconds(config: Config, pipeline: Optional[list] = None) -> float:
-    """Seconds in which one core loads and augments an image of the config.
-
-    Args:
-        config: Of a pre-training.
-        pipeline: Instead of the config's.
-    """
+def load_seconds(config: Config) -> float:
+    """Seconds in which one core loads and augments an image of the config."""
     init_default_scope(config.get('default_scope', 'mmpretrain'))
-    settings = config.train_dataloader.dataset
-    dataset = DATASETS.build(dict(settings, pipeline=pipeline or settings.pipeline))
+    dataset = DATASETS.build(config.train_dataloader.dataset)
     count = min(_LOADED, len(dataset))
     with isolated_rng(0):
         start = time.perf_counter()

@@ -1,6 +1,5 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
 """What to train, for how long, and why: chosen from measured steps."""
-import copy
 import math
 import statistics
 import time
@@ -13,8 +12,8 @@ from mmengine.config import Config
 
 from .kept import Kept, crop_seconds
 from .machine import Machine
-from .measure import Speed, load_seconds, measure
-from .recipe import ENCODERS, InitialWeights, PlanError, Recipe
+from .measure import Speed, measure
+from .recipe import ENCODERS, InitialWeights, PlanError, Recipe, merge_options
 from .survey import Survey
 
 #: Images below which no plan is made, and below which a warning stands.
@@ -149,11 +148,13 @@ class _Planner:
         self.num_images, self.machine = num_images, machine
         self.seconds = None if request.minutes is None else (
             60 * request.minutes - elapsed - OVERHEAD)
+        self.reading = 0.
         self.choices: list[Choice] = []
         self.warnings: list[str] = []
 
     def plan(self) -> Plan:
         check_images(self.survey, self.num_images)
+        self._check_kept()
         recipe = self._model()
         recipe, speed = self._fit(self._batch(self._resolution(recipe)))
         recipe, speed = self._lower_resolution(recipe, speed)
@@ -164,8 +165,8 @@ class _Planner:
         self._check_disk(speed)
         seconds = epochs * self.num_images / rate
         config = self._config(recipe, epochs, workers, seconds / epochs)
-        return Plan(
-            config, recipe, self.choices, epochs, seconds, self.warnings)
+        return Plan(config, recipe, self.choices, epochs, self.reading + seconds,
+                    self.warnings)
 
     def _note(self, name: str, value: Any, reason: str, asked: Any = None,
               figures: str = '') -> None:
@@ -256,16 +257,22 @@ class _Planner:
 
     def _measure(self, recipe: Recipe) -> Optional[Speed]:
         """Times and bytes, or None if the memory does not do."""
+        unit = 2 * recipe.patch_size
+        if recipe.low is not None and recipe.img_size % unit:
+            raise PlanError(
+                f'--progressive with images of {recipe.img_size} px in patches of '
+                f'{recipe.patch_size}: half of them is no number of patches, so take '
+                f'--img-size {recipe.img_size // unit * unit or unit}')
         begin = time.monotonic()
         speed = self._measure_at(recipe.img_size, recipe)
+        if speed is not None and speed.memory > self.machine.memory:
+            speed = None
         if speed is not None and recipe.low is not None:
             small = self._measure_at(recipe.img_size // 2, recipe)
-            # Of less memory than the one before.
+            # The memory stays that of the larger images.
             speed = small and replace(speed, low=(recipe.low, small.step_seconds))
         if self.seconds is not None:
             self.seconds -= round(time.monotonic() - begin)
-        if speed is None or speed.memory > self.machine.memory:
-            return None
         return speed
 
     def _measure_at(self, img_size: int, recipe: Recipe) -> Optional[Speed]:
@@ -326,7 +333,7 @@ class _Planner:
         self._note('image size', f'{recipe.img_size} px in patches of '
                    f'{recipe.patch_size}', reason, asked)
         if recipe.low is not None:
-            self._note('at first', f'{recipe.img_size // 2} px', '', True,
+            self._note('at first', f'images of {recipe.img_size // 2} px', '', True,
                        f'{100 * recipe.low:.0f} % of the iterations')
         batch = str(recipe.effective_batch)
         if recipe.accumulate > 1:
@@ -344,56 +351,87 @@ class _Planner:
         # Tokens, and with them the steps, grow with the square of the side; what
         # loading takes is mostly the reading of the whole photograph.
         scaled = speed.scaled((size / recipe.img_size)**2)
-        kept = self._kept(replace(recipe, img_size=size), scaled)
-        rate = scaled.steps_rate if kept else scaled.rate(
+        left, rate = self.seconds, scaled.rate(
             self._num_workers(scaled), self.machine)
-        return self.seconds * (1 - _SLACK) * rate / self.num_images
+        if self._kept(replace(recipe, img_size=size), scaled):
+            left, rate = left - self._reading(scaled), scaled.steps_rate
+        return left * (1 - _SLACK) * rate / self.num_images
+
+    def _check_kept(self) -> None:
+        """Refuse what cannot be together with images on the device."""
+        if self.request.images != 'device':
+            return
+        if not self.survey.photographs:
+            raise PlanError(
+                f'--images device: images of {self.survey.kind} values in '
+                f'{self.survey.channels} band(s) cannot be kept there, 8-bit colour '
+                'can: leave --images out')
+        if others := self._own_loading():
+            raise PlanError(
+                f'--images device with {others}: nothing is left to load, so leave '
+                'one of them out')
+
+    def _own_loading(self) -> str:
+        """The user's words on how to load, which are about files."""
+        options = [f'--cfg-options {name}' for name in self.request.options or ()
+                   if name.startswith('train_dataloader')]
+        workers = self.request.workers
+        return ', '.join([f'--workers {workers}'] * bool(workers) + options)
 
     def _kept(self, recipe: Recipe, speed: Speed) -> Optional[Kept]:
-        """The photographs on the device: as asked, or where files hold it up."""
-        asked, workers = self.request.images, self.request.workers
-        if asked == 'files' or asked is None and (
-                not self.machine.on_gpu or workers is not None):
+        """What fits on the device, as asked, or where that saves time."""
+        asked = self.request.images
+        if asked == 'files' or asked is None and not (
+                self.machine.on_gpu and self.survey.photographs
+                and self.request.workers is None and not self._own_loading()
+                and self._saves(speed)):
             return None
-        kept = Kept.plan(self.survey, self.num_images, recipe.img_size)
-        lacking = kept and kept.lacking(speed, self.machine)
-        if asked is None:
-            rate = speed.rate(self._num_workers(speed), self.machine)
-            held_up = rate < _HELD_UP * speed.steps_rate
-            return kept if held_up and not lacking else None
-        if kept is None:
-            raise PlanError(
-                f'--images device: {self.survey.channels} bands of {self.survey.kind} '
-                'cannot be kept there, photographs of 8 bits can: leave it out')
-        if workers:
-            raise PlanError(f'--images device with --workers {workers}: nothing is '
-                            'left to load, leave one of them out')
-        if lacking:
-            raise PlanError(
-                f'--images device: {self.num_images:,} photographs of up to '
-                f'{kept.side} px take {lacking}: leave it out, or take a smaller '
-                '--img-size')
-        return kept
+        options = Kept.options(self.survey, self.num_images, recipe.img_size)
+        return next((kept for kept in options if not kept.lacking(
+            recipe.batch, speed, self.machine)), None)
+
+    def _saves(self, speed: Speed) -> bool:
+        """Whether reading once and cropping on the device takes less time."""
+        files = speed.rate(self._num_workers(speed), self.machine)
+        device = _HELD_UP * speed.steps_rate
+        epochs = self.request.epochs or _DEFAULT_EPOCHS
+        whole = epochs * self.num_images / files
+        if self.seconds is not None and not self.request.epochs:
+            whole = self.seconds
+        return (whole - self._reading(speed)) * device > whole * files
+
+    def _reading(self, speed: Speed) -> float:
+        """Seconds in which all cores read every photograph once."""
+        return self.num_images * speed.load_seconds / self.machine.cores
 
     def _keep(self, recipe: Recipe, speed: Speed) -> tuple[Recipe, Speed]:
         """Read the photographs once instead of in every epoch."""
         kept = self._kept(recipe, speed)
         if kept is None:
+            if self.request.images == 'device':
+                *_, smallest = Kept.options(
+                    self.survey, self.num_images, recipe.img_size)
+                raise PlanError(
+                    f'--images device: {self.num_images:,} photographs of up to '
+                    f'{smallest.side} px take '
+                    f'{smallest.lacking(recipe.batch, speed, self.machine)}: leave '
+                    '--images out, or take a smaller --img-size')
             return recipe, speed
-        held_up = speed.rate(self._num_workers(speed), self.machine)
-        seconds = crop_seconds(kept.side, recipe.batch, recipe.img_size, self.machine)
-        config = recipe.config(self.survey, self.images)
-        reading = load_seconds(config, [dict(type='mmeffmae.LoadImage')])
-        reading *= self.num_images / self.machine.cores
+        files = speed.rate(self._num_workers(speed), self.machine)
+        self.reading = self._reading(speed)
         if self.seconds is not None:
-            self.seconds -= round(reading)
+            self.seconds -= round(self.reading)
+        crop = crop_seconds(kept, recipe.batch, self.machine)
+        figures = (f'{kept.bytes / 2**30:.2f} GiB, read once in about '
+                   f'{_duration(self.reading)}; {1 / crop:.0f} crops/s')
+        if kept.enlarged:
+            figures += (f'; crops of less than {100 * kept.enlarged:.0f} % of a '
+                        'photograph are enlarged')
         self._note(
             'images', f'on the device, up to {kept.side} px',
-            f'files would give {held_up:.0f} images/s, the steps take '
-            f'{speed.steps_rate:.0f}', self.request.images,
-            f'{kept.bytes / 2**30:.2f} GiB, read once in about {_duration(reading)}; '
-            f'{1 / seconds:.0f} crops/s')
-        return replace(recipe, kept=kept.side), replace(speed, load_seconds=seconds)
+            f'files would give {files:.0f} images/s, the steps take '
+            f'{speed.steps_rate:.0f}', self.request.images, figures)
+        return replace(recipe, kept=kept.side), replace(speed, load_seconds=crop)
 
     def _num_workers(self, speed: Speed) -> int:
         if self.request.workers is not None:
@@ -470,6 +508,8 @@ class _Planner:
                         f'({", ".join(one.encoder for one in recipe.smaller())})')
         if recipe.method not in ('mae-fast', 'um-mae'):
             ways.append('--method mae-fast')
+        if recipe.kept:
+            ways.append('--images files')
         ways.append(f'at most {fitting:,} images')
         return (
             f'--minutes {self.request.minutes:g} is too short for {epochs} epoch'
@@ -520,8 +560,7 @@ class _Planner:
         if 'reconstruction' in hooks:
             hooks.reconstruction.interval = max(1, epochs // 10)
         config.randomness.seed = request.seed
-        if request.options:
-            config.merge_from_dict(copy.deepcopy(dict(request.options)))
+        merge_options(config, request.options)
         return config
 
     def _learning_rate(self, config: Config, recipe: Recipe, updates: int) -> None:

@@ -184,9 +184,23 @@ class Recipe:
                 std=survey.std, to_rgb=survey.channels == 3)
         cfg.optim_wrapper.accumulative_counts = self.accumulate
         cfg.optim_wrapper.enabled = self.precision == 'bf16'
-        if options:
-            cfg.merge_from_dict(copy.deepcopy(dict(options)))
+        merge_options(cfg, options)
         return cfg
+
+
+def merge_options(cfg: Config, options: Optional[Mapping[str, Any]]) -> None:
+    """Merge what the user changes, in place.
+
+    Raises:
+        PlanError: A list of hooks replaces one that the plan counts on.
+    """
+    planned = [hook['type'] for hook in cfg.get('custom_hooks') or []]
+    cfg.merge_from_dict(copy.deepcopy(dict(options or {})))
+    left = [hook['type'] for hook in cfg.get('custom_hooks') or []]
+    if lost := [name for name in planned if name not in left]:
+        raise PlanError(
+            f'--cfg-options custom_hooks leaves out {", ".join(lost)}, which the plan '
+            'has: name it as well, or drop the option that wants it')
 
 
 def _pipeline(pipeline: list, img_size: int, survey: Survey) -> list:
@@ -204,8 +218,7 @@ def _pipeline(pipeline: list, img_size: int, survey: Survey) -> list:
 
 def _keep_on_device(loader: ConfigDict, side: int) -> None:
     """Read the files once, and crop on the device; in place."""
-    steps = {
-        step.type.split('.')[-1]: step for step in loader.dataset.pop('pipeline')}
+    steps = {step.type.split('.')[-1]: step for step in loader.dataset.pipeline}
     crop = steps['LoadRandomResizedCrop']
     loader.dataset = ConfigDict(
         type='mmeffmae.DeviceImages', scale=crop.scale, store=side,

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from mmengine.config import Config
 
+from mmeffmae.datasets.device_images import of_files
 from mmeffmae.datasets.unlabelled import read_list
 from mmeffmae.evaluation.building import build_model, load_weights
 from mmeffmae.inference import (
@@ -73,10 +74,10 @@ def neighbours_picture(run: Run, device: str) -> Optional[np.ndarray]:
     Returns:
         RGB ``(H, W, 3)`` uint8; None without a backbone or enough images.
     """
-    dataset = run.dataset
-    names = read_list(dataset.ann_file, 'neighbours_picture')
+    dataset = of_files(run.config.train_dataloader.dataset)
+    names = read_list(dataset['ann_file'], 'neighbours_picture')
     count = min(len(names), _EMBEDDED.get(device, _EMBEDDED['cpu']))
-    files = [Path(dataset.data_root) / names[i * len(names) // count]
+    files = [Path(dataset['data_root']) / names[i * len(names) // count]
              for i in range(count)]
     if run.checkpoint is None or count <= _NEIGHBOURS:
         return None

@@ -15,10 +15,11 @@ from statistics import median
 from typing import Any, Optional, Union
 
 import numpy as np
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config
 from PIL import Image
 
 from mmeffmae.checkpoint.loading import load_checkpoint_safely
+from mmeffmae.datasets.device_images import of_files
 from mmeffmae.evaluation.downstream import DownstreamRun
 
 from .curves import Curve, plot_curves, read_scalars
@@ -70,14 +71,6 @@ class Run:
     def _json(self, name: str) -> dict:
         path = self.work_dir / name
         return json.loads(path.read_text()) if path.is_file() else {}
-
-    @property
-    def dataset(self) -> ConfigDict:
-        """Settings of what reads the files, inside any wrapper."""
-        dataset = self.config.train_dataloader.dataset
-        while 'dataset' in dataset:
-            dataset = dataset.dataset
-        return dataset
 
     @property
     def backbone(self) -> Optional[Path]:
@@ -190,7 +183,7 @@ def _introduction(run: Run) -> Iterable[str]:
     ]
     if masking.get('num_parts'):
         parts.append(f'{masking.num_parts} parts')
-    root = run.dataset.get('data_root', '')
+    root = of_files(config.train_dataloader.dataset).get('data_root', '')
     yield (f'<p>{escape(", ".join(parts))}, trained on '
            f'<code>{escape(str(root))}</code> in batches of '
            f'{config.train_dataloader.batch_size}.</p>')

@@ -296,7 +296,8 @@ def test_a_cooldown_may_have_options_of_its_own(folder, grid, monkeypatch, tmp_p
     assert study.setting('mae') != plain.setting('mae')
     monkeypatch.setattr(
         step_time, '_measure_here', lambda configs, *_: ({
-            name: dict(images=2, saved_bytes=[7, 9]['.1' in name]) for name in configs
+            name: dict(images=2, views=2, saved_bytes=[7, 9]['.1' in name])
+            for name in configs
         }, [[1., 2.], [6., 12.]]))
     monkeypatch.setattr(step_time, 'ProcessPoolExecutor', lambda *_, **__: InPlace())
     found = step_time.measure_arms(dict(mae=study.parts('mae')), tmp_path, 2, 1)['mae']
@@ -370,9 +371,14 @@ def test_keys_name_what_decides_the_result(folder):
     ('amount = 3', 'amount is missing or unknown'),
     ("arms['mae']['option'] = {}", 'option of the arm mae is unknown'),
     ("arms['mae']['cooldown'] = {'optim_wrapper.optimizer.lr': 1}",
-     'cooldown of the arm mae changes optim_wrapper.optimizer.lr'),
+     'cooldown of the arm mae changes optim_wrapper, .* set it in options'),
+    ("arms['mae']['cooldown'] = {'train_dataloader': dict(batch_size=4)}",
+     'changes optim_wrapper'),  # the rate follows the batch
+    ("arms['mae']['cooldown'] = {'model.backbone.img_size': 32}",
+     'changes model.backbone'),
 ])
 def test_wrong_arms_files(folder, tmp_path, line, words):
+    shutil.copy(folder / 'tiny.py', tmp_path)
     path = tmp_path / 'wrong.py'
     path.write_text(f'{ARMS}\n{line}\n')
     with pytest.raises(ValueError, match=words):

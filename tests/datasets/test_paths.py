@@ -17,7 +17,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmeffmae.datasets.batched_crop import CropRanges, crop_batch, draw_crops
 from mmeffmae.datasets.samplers import KeyedIndex
-from mmeffmae.datasets.transforms import LoadRandomResizedCrop, UnreadableImage
+from mmeffmae.datasets.transforms import (
+    LoadImage,
+    LoadRandomResizedCrop,
+    LoadReduced,
+    UnreadableImage,
+)
 from mmeffmae.datasets.transforms.load_crop import jpeg_size
 from mmeffmae.randomness import keyed_uniforms, seed_cpu
 
@@ -252,3 +257,31 @@ def test_device_images_refuse_workers_and_replace_the_unreadable(folder, tmp_pat
     dataset = Runner.build_dataloader(device_loader(tmp_path), seed=0).dataset
     assert dataset._sizes.tolist() == [[256, 128], [256, 128]]
     assert dataset._pixels[:, :, :, :128].min() == 255
+    # A broken file counts once.
+    assert (dataset.dataset._reads, dataset.dataset._failures) == (2, 1)
+    (tmp_path / 'train/a/1.jpg').unlink()
+    with pytest.raises(RuntimeError, match='none of 1 images can be read'):
+        Runner.build_dataloader(device_loader(tmp_path), seed=0)
+
+
+@pytest.mark.parametrize('size, turned', [
+    ((600, 800), False), ((600, 800), True), ((90, 100), False)])
+def test_reduced_loading(tmp_path, size, turned):
+    """The areas of the whole image, however much less of it was decoded."""
+    path = tmp_path / 'photograph.jpg'
+    image = smooth(np.random.default_rng(1), *size)
+    exif = image.getexif()
+    exif[0x0112] = 6 if turned else 1
+    image.save(path, quality=95, exif=exif)
+    whole = LoadImage()(dict(img_path=str(path)))['img']
+    found = LoadReduced(150)(dict(img_path=str(path)))
+    if max(size) <= 150:
+        assert (found['img'] == whole).all()
+        return
+    shape = (150, 112) if turned else (112, 150)
+    assert found['img_shape'] == found['img'].shape[:2] == shape
+    expected = cv2.resize(whole, shape[::-1], interpolation=cv2.INTER_AREA)
+    assert abs(found['img'].astype(int) - expected).mean() < 2
+    path.write_bytes(path.read_bytes()[:9000])
+    with pytest.raises(UnreadableImage, match='photograph.jpg'):
+        LoadReduced(150)(dict(img_path=str(path)))

@@ -16,8 +16,10 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import DATASETS, MODELS, DefaultScope
 
+from mmeffmae.benchmarks.inits import labelled_images
 from mmeffmae.checkpoint import load_checkpoint_safely, load_with_report
 from mmeffmae.checkpoint.layouts import from_own_names
+from mmeffmae.folder import machine as machine_module
 from mmeffmae.folder import measure as measure_module
 from mmeffmae.folder import plan as plan_module
 from mmeffmae.folder.header import Header
@@ -259,7 +261,7 @@ def test_small_images_first_are_planned_with_their_own_time(planned):
     assert [dict(phase) for phase in hook.phases] == [dict(until=.8, size=112)]
     assert plan.epochs == pytest.approx((18000 - 45) / (50 * .4 / .9), abs=1)
     at_first, = [choice for choice in plan.choices if choice.name == 'at first']
-    assert at_first.value == '112 px'
+    assert at_first.value == 'images of 112 px'
     assert planned(**asked, load_seconds=.01).config.train_dataloader.num_workers == 5
     # 160 images/s are loaded: small ones wait, large ones at 100 a second do not.
     plan = planned(**asked, load_seconds=.05)
@@ -280,26 +282,40 @@ def large(planned, monkeypatch):
 
 def test_photographs_stay_on_the_device_where_files_hold_it_up(large):
     plan = large()
-    # 224 x 8/7 = 256 px are the shorter side of 341, rounded up to sixteens.
-    assert plan.recipe.kept == 352
+    # 1.6 x 224 = 358.4 px are the shorter side of 477.9, rounded up to sixteens.
+    assert plan.recipe.kept == 480
     loader = plan.config.train_dataloader
     assert loader.num_workers == 0 and loader.collate_fn.type == 'mmeffmae.whole_batch'
     dataset = loader.dataset
     assert (dataset.type, dataset.scale, dataset.store) == (
-        'mmeffmae.DeviceImages', 224, 352)
+        'mmeffmae.DeviceImages', 224, 480)
     assert dataset.crop_ratio_range == (.2, 1) and dataset.flip_prob == .5
     assert dataset.dataset.type == 'mmeffmae.UnlabelledImages'
     choice, = [choice for choice in plan.choices if choice.name == 'images']
-    assert '160 images/s, the steps take 1000; 1.73 GiB' in choice.reason
-    # Steps and crops take turns: 5,000 images in 5.5 s.
-    assert plan.epochs == pytest.approx((1800 - 45) / (5.5 / .9), abs=3)
+    assert '160 images/s, the steps take 1000; 3.22 GiB' in choice.reason
+    assert 'crops of less than 29 % of a photograph are enlarged' in choice.reason
+    # 31 s to read; steps and crops take turns: 5,000 images in 5.5 s.
+    assert plan.epochs == pytest.approx((1800 - 45 - 31) / (5.5 / .9), abs=1)
+    assert plan.seconds == pytest.approx(31 + 5.5 * plan.epochs, abs=1)
     assert not plan.warnings and not [c for c in plan.choices if c.name == 'loading']
+
+
+def test_fewer_pixels_are_kept_where_memory_is_short(large):
+    """2.5 GiB are the steps', 1.73 the images of 352 px."""
+    assert large(machine=replace(GPU, host=2**40, memory=5 * 2**30)).recipe.kept == 352
+    # The crops of a batch, 15 bytes a pixel, may take more than a step.
+    crops = dict(image_bytes=1, machine=replace(GPU, host=2**40, memory=4 * 2**30))
+    assert large(**crops).recipe.kept == 352
+    assert large(**crops, num_images=200).recipe.kept == 480
 
 
 @pytest.mark.parametrize('asked', [
     dict(machine=GPU),  # no memory to read them in
     dict(machine=replace(GPU, host=2**40, memory=4 * 2**30)),
-    dict(images='files'), dict(workers=8), dict(load_seconds=.005)])
+    dict(images='files'), dict(workers=8), dict(load_seconds=.005),
+    dict(options={'train_dataloader.num_workers': 2}),
+    # 62 of 75 s to read: one pass over the files takes 69.
+    dict(num_images=10_000, minutes=2)])
 def test_files_are_read_where_that_is_no_worse(large, asked):
     plan = large(**asked)
     assert plan.recipe.kept is None
@@ -310,17 +326,48 @@ def test_files_are_read_where_that_is_no_worse(large, asked):
 def test_full_resolution_where_the_device_keeps_up(large):
     """Loading would cost passes, and with them pixels; 1,000 images/s do not."""
     assert large(img_size=None).recipe.img_size == 224
-    assert large(img_size=None, minutes=4, rate=500).recipe.img_size == 160
+    assert large(img_size=None, minutes=4.5, rate=500).recipe.img_size == 160
+    # Small images first are 2.5 times as fast.
+    asked = dict(img_size=None, minutes=4.5, rate=200)
+    assert large(**asked).recipe.img_size == 128
+    assert large(**asked, progressive=True).recipe.img_size == 160
 
 
 @pytest.mark.parametrize('asked, message', [
     (dict(machine=replace(GPU, host=2**40, memory=4 * 2**30)),
-     '5,000 photographs of up to 352 px take 1.73 GiB beside the .* leave it out'),
-    (dict(machine=GPU), '1.73 GiB of the computer.s own memory .* 0.00 GiB are free'),
-    (dict(workers=2), '--images device with --workers 2')])
+     '5,000 photographs of up to 352 px take 1.73 GiB beside the 2.50.*leave --images'),
+    (dict(machine=GPU), '1.73 GiB of the computer.s own memory .* 0.00 GiB are'),
+    (dict(workers=2), '--images device with --workers 2'),
+    (dict(options={'train_dataloader.dataset.flip_prob': 0}),
+     '--images device with --cfg-options train_dataloader.dataset.flip_prob')])
 def test_images_that_cannot_be_kept_are_refused(large, asked, message):
     with pytest.raises(PlanError, match=message):
         large(images='device', **asked)
+
+
+def test_bands_are_not_kept(large, planned):
+    planned.survey.photographs, planned.survey.channels = False, 5
+    planned.survey.mean = planned.survey.std = [1.] * 5
+    assert large().recipe.kept is None
+    with pytest.raises(PlanError, match=r'uint8 values in 5 band\(s\)'):
+        large(images='device')
+
+
+def test_options_that_drop_planned_hooks_are_refused(planned):
+    with pytest.raises(PlanError, match='leaves out mmeffmae.ProgressiveResolution'):
+        planned(progressive=True, img_size=224, patch_size=16, options=dict(
+            custom_hooks=[dict(type='mmeffmae.CompileHook')]))
+
+
+def test_a_container_s_limit_counts_and_its_cache_does_not(tmp_path, monkeypatch):
+    monkeypatch.setattr(machine_module, '_CGROUP', tmp_path)
+    free = machine_module._available_memory()
+    for name, text in (('memory.max', 'max'), ('memory.current', '900000'),
+                       ('memory.stat', 'inactive_file 300000\nactive_file 100000\n')):
+        (tmp_path / name).write_text(text)
+    assert machine_module._available_memory() == pytest.approx(free, rel=.2)
+    (tmp_path / 'memory.max').write_text('1000000\n')
+    assert machine_module._available_memory() == 500000
 
 
 def test_a_folder_on_the_device_becomes_a_backbone(photographs, tmp_path, capsys):
@@ -328,15 +375,19 @@ def test_a_folder_on_the_device_becomes_a_backbone(photographs, tmp_path, capsys
     Session(photographs, work_dir, Request(
         epochs=2, images='device', progressive=True, **TINY)).run()
     out = capsys.readouterr().out
-    assert 'on the device, up to 64 px: as you asked' in out
+    assert 'on the device, up to 80 px: as you asked' in out
     assert 'images of 16 px from iteration 1' in out
-    assert 'images of full px from iteration 8' in out
-    dataset = Config.fromfile(work_dir / 'config.py').train_dataloader.dataset
-    assert len(DATASETS.build(dataset)) == 40
+    assert 'images of full size from iteration 8' in out
+    config = Config.fromfile(work_dir / 'config.py')
+    assert len(DATASETS.build(config.train_dataloader.dataset)) == 40
     page = (work_dir / 'report.html').read_text()
-    assert 'Nearest neighbours' in page and str(photographs) in page
+    for part in ('Reconstructions', 'Nearest neighbours', str(photographs)):
+        assert part in page, part
+    # What compare_inits.py reads of it.
+    load, *_ = labelled_images(config, photographs)['pipeline']
+    assert load['type'] == 'mmeffmae.LoadRandomResizedCrop'
     assert (work_dir / 'backbone.pth').is_file()
-    with pytest.raises(PlanError, match=r'at 20 px \(--progressive\) in patches of 8'):
+    with pytest.raises(PlanError, match='half of them is no number.*--img-size 32'):
         Session(photographs, tmp_path / 'odd', Request(
             progressive=True, **dict(TINY, img_size=40))).run(dry_run=True)
 

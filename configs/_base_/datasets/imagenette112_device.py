@@ -11,4 +11,6 @@ train_dataloader = dict(
         scale=112,
         store=112,
         crop_ratio_range=(0.2, 1.0),
-        dataset=dict(**_base_._photographs, split='train')))
+        # Its pipeline augments the images of fine-tuning probes alone.
+        dataset=dict(
+            **_base_._photographs, split='train', pipeline=_base_.train_pipeline)))

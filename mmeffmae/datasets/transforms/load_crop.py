@@ -1,5 +1,5 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
-"""Decoding of no more pixels than a random crop needs."""
+"""Decoding of no more pixels than are needed."""
 import struct
 from io import BytesIO
 from typing import Any
@@ -8,6 +8,7 @@ import cv2
 import mmcv
 import mmengine.fileio as fileio
 import numpy as np
+from mmcv.transforms import BaseTransform
 from mmpretrain.datasets.transforms import RandomResizedCrop
 from PIL import Image
 
@@ -106,6 +107,43 @@ class LoadRandomResizedCrop(RandomResizedCrop):
     def _reduction(self, box: tuple[int, int, int, int]) -> int:
         spare = min(box[2] / self.scale[0], box[3] / self.scale[1])
         return max(r for r in _FLAGS if r == 1 or r <= min(spare, self.max_reduction))
+
+
+@TRANSFORMS.register_module()
+class LoadReduced(BaseTransform):
+    """``LoadImage``, with larger images reduced to a longest side.
+
+    A JPEG that is at least twice, four or eight times as large is decoded at a
+    half, quarter or eighth of its size; areas are averaged for the rest of the way.
+
+    Required Keys: img_path. Set Keys: img, img_shape, ori_shape.
+
+    Args:
+        side: Longest side, in pixels; smaller images stay.
+
+    Raises:
+        UnreadableImage: The file is missing, empty, no image, or truncated.
+    """
+
+    def __init__(self, side: int) -> None:
+        self.side = side
+
+    def transform(self, results: dict) -> dict:
+        """Load ``results['img_path']``, reduced."""
+        path = results['img_path']
+        with refusing_broken(path):
+            data = fileio.get(path)
+            longest = max(jpeg_size(data) or (0, ))
+            image = decode(data, _FLAGS[max(
+                r for r in _FLAGS if r == 1 or r * self.side <= longest)])
+        height, width = image.shape[:2]
+        ratio = self.side / max(height, width)
+        if ratio < 1:
+            size = max(1, round(width * ratio)), max(1, round(height * ratio))
+            image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        results['img'] = image
+        results['img_shape'] = results['ori_shape'] = image.shape[:2]
+        return results
 
 
 def _cut(

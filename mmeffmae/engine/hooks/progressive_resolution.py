@@ -93,7 +93,8 @@ class ProgressiveResolutionHook(Hook):
         if size != self._size:
             self._size = size
             runner.logger.info(
-                f'images of {size or "full"} px from iteration {runner.iter + 1}')
+                f'images of {f"{size} px" if size else "full size"} from iteration '
+                f'{runner.iter + 1}')
         if size is not None:
             device = next(runner.model.parameters()).device
             images = data_batch['inputs'].to(device, non_blocking=True)
