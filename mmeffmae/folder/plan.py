@@ -539,13 +539,13 @@ class _Planner:
         iters = math.ceil(self.num_images / recipe.batch)
         total = epochs * iters
         self._learning_rate(config, recipe, total // recipe.accumulate)
-        # A linear rise of one step would never leave its start.
-        warmup = total // 10 if total >= 20 else 0
-        rise = [dict(type='LinearLR', start_factor=1e-4, by_epoch=False, begin=0,
-                     end=warmup)]
-        config.param_scheduler = rise[:warmup] + [
-            dict(type='CosineAnnealingLR', by_epoch=False, begin=warmup, end=total,
-                 T_max=total - warmup)]
+        # In epochs, as several GPUs take fewer iterations. A linear rise of one step
+        # would never leave its start.
+        warmup = epochs / 10 if total >= 20 else 0
+        of_iters = dict(by_epoch=True, convert_to_iter_based=True)
+        rise = dict(type='LinearLR', start_factor=1e-4, begin=0, end=warmup, **of_iters)
+        fall = dict(type='CosineAnnealingLR', begin=warmup, end=epochs, **of_iters)
+        config.param_scheduler = [rise, fall] if warmup else [fall]
         config.train_cfg = dict(by_epoch=True, max_epochs=epochs)
         config.train_dataloader.update(
             num_workers=workers, persistent_workers=workers > 0)

@@ -186,8 +186,8 @@ def test_the_plan_fills_the_time(planned):
     assert all(choice.reason for choice in plan.choices)
     hooks = plan.config.default_hooks
     assert hooks.checkpoint.interval == 12  # ten minutes
-    total = plan.epochs * 20
-    assert plan.config.param_scheduler[-1].end == total
+    rise, fall = plan.config.param_scheduler
+    assert rise.end == fall.begin == plan.epochs / 10 and fall.end == plan.epochs
 
 
 @pytest.mark.parametrize('method, widths', [
