@@ -15,8 +15,8 @@ from mmengine.config import DictAction
 
 from mmeffmae.checkpoint import CheckpointError
 from mmeffmae.engine.launch import ConfigError
-from mmeffmae.folder.plan import Request
 from mmeffmae.folder.recipe import ENCODERS, METHODS
+from mmeffmae.folder.request import Request
 from mmeffmae.folder.session import Session
 from mmeffmae.folder.survey import MIN_SIDE
 

@@ -3,17 +3,18 @@
 import math
 import statistics
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Optional
 
 from mmengine.config import Config
 
-from .kept import Kept, crop_seconds
+from .kept import crop_seconds
+from .loading import DEFAULT_EPOCHS, Loading
 from .machine import Machine
 from .measure import Speed, measure
 from .recipe import ENCODERS, InitialWeights, PlanError, Recipe, merge_options
+from .request import Request
 from .survey import Survey
 
 #: Images below which no plan is made, and below which a warning stands.
@@ -22,7 +23,6 @@ MIN_IMAGES, FEW_IMAGES = 32, 1000
 _WANTED_EPOCHS = 30
 #: More passes than anybody has published for a masked autoencoder.
 _MAX_EPOCHS = 1600
-_DEFAULT_EPOCHS = 300
 #: Start of training, export and report, in seconds.
 OVERHEAD = 45
 #: Share of the time that is left for what a step's time does not hold:
@@ -36,48 +36,6 @@ _SHORT_TEACHER = 10_000
 _CHECKPOINT_SECONDS = 600
 #: Share of the iterations on images of half the side, of progressive runs.
 _LOW = 0.8
-#: Share of the steps' rate below which loading holds the GPU up.
-_HELD_UP = 0.9
-#: Batches that a loading process holds ready, as torch has it.
-_PREFETCHED = 2
-
-
-@dataclass(frozen=True)
-class Request:
-    """What the user asks for; None is left to the plan.
-
-    Attributes:
-        minutes: Of all, from the survey to the report.
-        method: One of ``METHODS``.
-        encoder: One of ``ENCODERS``.
-        init: File of weights to start from.
-        img_size: Pixels a side.
-        patch_size: Pixels a side.
-        batch_size: Images of an update.
-        epochs: Passes over the images.
-        lr: Peak learning rate, for the batch there is.
-        workers: Loading processes.
-        precision: ``'bf16'`` or ``'fp32'``.
-        progressive: Train on images of half the side first.
-        images: ``'files'``, or ``'device'`` to keep the photographs there.
-        seed: Of the run.
-        options: Changes of the config, merged last.
-    """
-    minutes: Optional[float] = None
-    method: Optional[str] = None
-    encoder: Optional[str] = None
-    init: Optional[str] = None
-    img_size: Optional[int] = None
-    patch_size: Optional[int] = None
-    batch_size: Optional[int] = None
-    epochs: Optional[int] = None
-    lr: Optional[float] = None
-    workers: Optional[int] = None
-    precision: Optional[str] = None
-    progressive: Optional[bool] = None
-    images: Optional[str] = None
-    seed: int = 0
-    options: Optional[Mapping[str, Any]] = None
 
 
 @dataclass(frozen=True)
@@ -148,13 +106,14 @@ class _Planner:
         self.num_images, self.machine = num_images, machine
         self.seconds = None if request.minutes is None else (
             60 * request.minutes - elapsed - OVERHEAD)
+        self.loading = Loading(request, survey, num_images, machine)
         self.reading = 0.
         self.choices: list[Choice] = []
         self.warnings: list[str] = []
 
     def plan(self) -> Plan:
         check_images(self.survey, self.num_images)
-        self._check_kept()
+        self.loading.check()
         recipe = self._model()
         recipe, speed = self._fit(self._batch(self._resolution(recipe)))
         recipe, speed = self._lower_resolution(recipe, speed)
@@ -351,74 +310,19 @@ class _Planner:
         # Tokens, and with them the steps, grow with the square of the side; what
         # loading takes is mostly the reading of the whole photograph.
         scaled = speed.scaled((size / recipe.img_size)**2)
-        left, rate = self.seconds, scaled.rate(
-            self._num_workers(scaled), self.machine)
-        if self._kept(replace(recipe, img_size=size), scaled):
-            left, rate = left - self._reading(scaled), scaled.steps_rate
+        left, rate = self.seconds, self.loading.files_rate(scaled)
+        if self.loading.kept(replace(recipe, img_size=size), scaled, left):
+            left, rate = left - self.loading.reading(scaled), scaled.steps_rate
         return left * (1 - _SLACK) * rate / self.num_images
-
-    def _check_kept(self) -> None:
-        """Refuse what cannot be together with images on the device."""
-        if self.request.images != 'device':
-            return
-        if not self.survey.photographs:
-            raise PlanError(
-                f'--images device: images of {self.survey.kind} values in '
-                f'{self.survey.channels} band(s) cannot be kept there, 8-bit colour '
-                'can: leave --images out')
-        if others := self._own_loading():
-            raise PlanError(
-                f'--images device with {others}: nothing is left to load, so leave '
-                'one of them out')
-
-    def _own_loading(self) -> str:
-        """The user's words on how to load, which are about files."""
-        options = [f'--cfg-options {name}' for name in self.request.options or ()
-                   if name.startswith('train_dataloader')]
-        workers = self.request.workers
-        return ', '.join([f'--workers {workers}'] * bool(workers) + options)
-
-    def _kept(self, recipe: Recipe, speed: Speed) -> Optional[Kept]:
-        """What fits on the device, as asked, or where that saves time."""
-        asked = self.request.images
-        if asked == 'files' or asked is None and not (
-                self.machine.on_gpu and self.survey.photographs
-                and self.request.workers is None and not self._own_loading()
-                and self._saves(speed)):
-            return None
-        options = Kept.options(self.survey, self.num_images, recipe.img_size)
-        return next((kept for kept in options if not kept.lacking(
-            recipe.batch, speed, self.machine)), None)
-
-    def _saves(self, speed: Speed) -> bool:
-        """Whether reading once and cropping on the device takes less time."""
-        files = speed.rate(self._num_workers(speed), self.machine)
-        device = _HELD_UP * speed.steps_rate
-        epochs = self.request.epochs or _DEFAULT_EPOCHS
-        whole = epochs * self.num_images / files
-        if self.seconds is not None and not self.request.epochs:
-            whole = self.seconds
-        return (whole - self._reading(speed)) * device > whole * files
-
-    def _reading(self, speed: Speed) -> float:
-        """Seconds in which all cores read every photograph once."""
-        return self.num_images * speed.load_seconds / self.machine.cores
 
     def _keep(self, recipe: Recipe, speed: Speed) -> tuple[Recipe, Speed]:
         """Read the photographs once instead of in every epoch."""
-        kept = self._kept(recipe, speed)
+        kept = self.loading.kept(recipe, speed, self.seconds)
         if kept is None:
             if self.request.images == 'device':
-                *_, smallest = Kept.options(
-                    self.survey, self.num_images, recipe.img_size)
-                raise PlanError(
-                    f'--images device: {self.num_images:,} photographs of up to '
-                    f'{smallest.side} px take '
-                    f'{smallest.lacking(recipe.batch, speed, self.machine)}: leave '
-                    '--images out, or take a smaller --img-size')
+                raise PlanError(self.loading.too_large(recipe, speed))
             return recipe, speed
-        files = speed.rate(self._num_workers(speed), self.machine)
-        self.reading = self._reading(speed)
+        self.reading = self.loading.reading(speed)
         if self.seconds is not None:
             self.seconds -= round(self.reading)
         crop = crop_seconds(kept, recipe.batch, self.machine)
@@ -429,50 +333,25 @@ class _Planner:
                         'photograph are enlarged')
         self._note(
             'images', f'on the device, up to {kept.side} px',
-            f'files would give {files:.0f} images/s, the steps take '
-            f'{speed.steps_rate:.0f}', self.request.images, figures)
+            f'files would give {self.loading.files_rate(speed):.0f} images/s, the '
+            f'steps take {speed.steps_rate:.0f}', self.request.images, figures)
         return replace(recipe, kept=kept.side), replace(speed, load_seconds=crop)
 
-    def _num_workers(self, speed: Speed) -> int:
-        if self.request.workers is not None:
-            return self.request.workers
-        if self.machine.on_gpu:
-            wanted = math.ceil(1.2 * speed.wanted_rate * speed.load_seconds)
-            return max(1, min(wanted, self.machine.cores, 16))
-        return 1 if self.machine.cores > 1 else 0
-
     def _workers(self, recipe: Recipe, speed: Speed) -> int:
-        workers = self._num_workers(speed)
+        workers = self.loading.workers(speed)
         self._note(
             'loading', f'{workers} process{"es" * (workers != 1)}', '',
             self.request.workers,
             f'one core loads {1 / speed.load_seconds:.0f} images/s, the steps take '
             f'{speed.steps_rate:.0f}')
-        rate = speed.rate(workers, self.machine)
-        if self.machine.on_gpu and rate < 0.8 * speed.steps_rate:
-            self.warnings.append(
-                f'loading holds the GPU up ({rate:.0f} of {speed.steps_rate:.0f} '
-                'images/s): scale the photographs once to a shorter side of about '
-                '512 px')
-        self._check_shared(recipe, workers)
+        self.warnings.extend(self.loading.warnings(recipe, speed))
         return workers
-
-    def _check_shared(self, recipe: Recipe, workers: int) -> None:
-        batch = recipe.batch * self.survey.channels * recipe.img_size**2
-        batch *= 1 if self.survey.photographs else 4  # bytes a value
-        needed, free = _PREFETCHED * workers * batch, self.machine.shared
-        if free is not None and needed > free:
-            self.warnings.append(
-                f'/dev/shm has {free / 2**20:.0f} MiB free, and {workers} processes '
-                f'hand over images through {needed / 2**20:.0f} MiB: they may die of '
-                'bus errors. Start the container with --shm-size=8g, or pass '
-                '--workers 0')
 
     def _epochs(self, recipe: Recipe, speed: Speed, rate: float) -> int:
         one = self.num_images / rate / (1 - _SLACK)
         asked = self.request.epochs
         if self.seconds is None:
-            epochs = asked or _DEFAULT_EPOCHS
+            epochs = asked or DEFAULT_EPOCHS
             reason = 'the schedule of the configs for folders; --minutes sets a limit'
             figures = f'{rate:.1f} images/s measured'
         else:

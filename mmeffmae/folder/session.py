@@ -21,9 +21,10 @@ from mmeffmae.engine.training import training_runner
 from mmeffmae.evaluation.record import write_json
 
 from .machine import this_machine
-from .plan import Plan, Request, make_plan
+from .plan import Plan, make_plan
 from .recipe import PlanError
 from .report import folder_report
+from .request import Request
 from .survey import Survey, survey_folder
 
 

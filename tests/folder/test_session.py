@@ -25,9 +25,10 @@ from mmeffmae.folder import plan as plan_module
 from mmeffmae.folder.header import Header
 from mmeffmae.folder.machine import Machine
 from mmeffmae.folder.measure import Speed
-from mmeffmae.folder.plan import Request, make_plan
+from mmeffmae.folder.plan import make_plan
 from mmeffmae.folder.recipe import METHODS, PlanError, _pipeline, config_folder
 from mmeffmae.folder.report import _next
+from mmeffmae.folder.request import Request
 from mmeffmae.folder.session import Session
 from mmeffmae.folder.survey import survey_folder
 from mmeffmae.models import MaskedViT
