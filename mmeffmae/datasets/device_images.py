@@ -79,9 +79,7 @@ class DeviceImages(Dataset):
         flip_prob: float = 0.5,
     ) -> None:
         settings = copy.deepcopy(dataset)
-        settings['pipeline'] = [
-            dict(type='mmeffmae.SeedSample'),
-            dict(type='mmeffmae.LoadReduced', side=store)]
+        settings['pipeline'] = [dict(type='mmeffmae.LoadReduced', side=store)]
         settings['serialize_data'] = False  # no worker is to share it
         self.dataset = DATASETS.build(settings)
         self.scale = scale
