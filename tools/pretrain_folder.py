@@ -46,12 +46,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--workers', type=int, help='processes that load images')
     parser.add_argument(
         '--progressive', action='store_true',
-        help='train on images of half the side first; a step then takes about a '
-        'quarter of the time')
+        help='train on images of half the side first, whose steps take a quarter to '
+        'half of the time')
     parser.add_argument(
         '--images', choices=['files', 'device'],
         help='read files in every epoch, or once and keep the photographs on the '
-        'device (default: device where it has room and files would hold the GPU up)')
+        'device (default: device where that saves time on a GPU and it has room)')
     parser.add_argument('--precision', choices=['bf16', 'fp32'])
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument(

@@ -30,7 +30,8 @@ def dense_table(
     for path in sorted(files):
         arms[_SEED.sub('', path.stem)].append(read_json(path))
     metrics = list(dict.fromkeys(
-        name for shards in arms.values() for of in shards for name in of['values']))
+        name for shards in arms.values() if len(shards) >= least
+        for of in shards for name in of['values']))
     rows = []
     for (data, config, options, share, steps), members in _by_task(
             arms.values()).items():

@@ -160,7 +160,7 @@ class Grid:
         def run() -> None:
             self._check_time()
             values = probe_encoder(
-                self.study.config(arm), seed, None, self.study.probes)
+                self.study.probed(arm), seed, None, self.study.probes)
             write_shard(
                 dict(kind='untrained', seed=seed, values=values,
                      **provenance(get_device())), path)
@@ -190,7 +190,7 @@ class Grid:
             self._check_time()
             checkpoint, cost = run.train_branch(1.0)
             values = probe_encoder(
-                self.study.config(arm), seed, checkpoint,
+                self.study.probed(arm), seed, checkpoint,
                 self.study.final_probes, split='final')
             # Steps above 0: trained again, since checkpoints had been lost.
             self._write(run, 1.0, values, path, kind='final', cost=cost)
@@ -202,7 +202,7 @@ class Grid:
         self._check_time()
         checkpoint, cost = run.train_branch(fraction)
         values = probe_encoder(
-            self.study.config(run.arm), run.seed, checkpoint, self.study.probes)
+            self.study.probed(run.arm), run.seed, checkpoint, self.study.probes)
         self._write(run, fraction, values, path, kind='branch', cost=cost)
         print(f'  {run.arm} seed {run.seed} rate x{run.rate:g}, {100 * fraction:.0f} '
               f'% of the budget: {values}', flush=True)

@@ -23,7 +23,8 @@ RATES = (0.5, 1, 2, 4)
 BUDGET_KINDS = ('time', 'images', 'views')
 
 #: No cooldown can change these.
-_OF_THE_TRUNK = ('optim_wrapper', 'train_dataloader.batch_size', 'model.backbone')
+_OF_THE_TRUNK = ('optim_wrapper', 'train_dataloader.batch_size', 'model.backbone',
+                 'model.neck', 'data_preprocessor')
 _MONITORS = ('KNNMonitorHook', 'ReconstructionHook')
 #: With keyed randomness these change no sample.
 _LOADING = ('num_workers', 'persistent_workers', 'pin_memory', 'prefetch_factor')
@@ -122,7 +123,7 @@ class Study:
         for path in _OF_THE_TRUNK:
             values = trunk, cooling
             for name in path.split('.'):
-                values = tuple(value[name] for value in values)
+                values = tuple(value.get(name) for value in values)
             if values[0] != values[1]:
                 raise ValueError(
                     f'{self.path}: the cooldown of the arm {arm} changes {path}, which '
@@ -146,6 +147,10 @@ class Study:
         config.train_dataloader.sampler = ConfigDict(
             type='mmeffmae.InfiniteKeyedSampler', shuffle=True)
         return config
+
+    def probed(self, arm: str) -> Config:
+        """The config that an arm's encoders are probed by, that of their end."""
+        return self.config(arm, cooling=True)
 
     def parts(self, arm: str, rate: float = 1.0) -> list[tuple[float, Config]]:
         """What any branch of an arm is trained by.
@@ -178,7 +183,7 @@ class Study:
 
     def encoder_key(self, arm: str) -> str:
         """Twelve digits that name the untrained encoder and its probes."""
-        config = self.config(arm)
+        config = self.probed(arm)
         return config_hash(
             Config(
                 dict(

@@ -125,7 +125,12 @@ def _resizing(
     taps = first.long().unsqueeze(-1) + torch.arange(-1, 3, device=start.device)
     taps = taps.clamp_min(0).minimum(length.unsqueeze(-1) - 1) + start[:, None, None]
     matrix = torch.zeros(len(start), scale, size, device=start.device)
-    return matrix.scatter_add_(2, taps, _cubic_weights(centre - first))
+    weights = _cubic_weights(centre - first)
+    # At a border taps meet. One after the other they are added in the same order
+    # every time, which a GPU would not keep to within one call.
+    for tap in range(taps.size(2)):
+        matrix.scatter_add_(2, taps[..., tap:tap + 1], weights[..., tap:tap + 1])
+    return matrix
 
 
 def _cubic_weights(t: Tensor) -> Tensor:

@@ -92,7 +92,7 @@ class Loading:
         if asked == 'files' or asked is None and not (
                 self.machine.on_gpu and self.survey.photographs
                 and self.request.workers is None and not self._asked_of_files()
-                and self._saves(speed, seconds)):
+                and self.saves(speed, seconds, _CROPPED * speed.steps_rate)):
             return None
         return next((kept for kept in self._options(recipe) if not kept.lacking(
             recipe.batch, speed, self.machine)), None)
@@ -100,8 +100,15 @@ class Loading:
     def _options(self, recipe: Recipe) -> Iterator[Kept]:
         return Kept.options(self.survey, self.num_images, recipe.img_size)
 
-    def _saves(self, speed: Speed, seconds: Optional[float]) -> bool:
-        files, device = self.files_rate(speed), _CROPPED * speed.steps_rate
+    def saves(self, speed: Speed, seconds: Optional[float], device: float) -> bool:
+        """Whether reading once and cropping on the device takes less time.
+
+        Args:
+            speed: Of steps that read files.
+            seconds: Left to read and train, if there is a limit.
+            device: Images a second of a training that does so.
+        """
+        files = self.files_rate(speed)
         epochs = self.request.epochs or DEFAULT_EPOCHS
         whole = epochs * self.num_images / files
         if seconds is not None and not self.request.epochs:

@@ -29,7 +29,7 @@ class Machine:
         disk: Free bytes where the run will be written.
         bf16: Whether the GPU computes in bfloat16.
         shared: Bytes through which processes hand over images, if there is a limit.
-        host: Free bytes of the computer's own memory.
+        host: Bytes of the computer's own memory that training may take.
     """
     device: str
     name: str
@@ -75,7 +75,7 @@ def this_machine(work_dir: Path, memory_gib: Optional[float] = None) -> Machine:
     return Machine(
         device, name, memory, cores, shutil.disk_usage(place).free, bf16,
         shutil.disk_usage(shared).free if shared.is_dir() else None,
-        _available_memory())
+        int(_CPU_SHARE * _available_memory()))
 
 
 def _available_memory() -> int:

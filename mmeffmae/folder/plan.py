@@ -31,6 +31,8 @@ _SLACK = 0.1
 #: Updates up to which the rate of short runs is taken, and from which MAE's;
 #: between them by the logarithm. The first was measured, the second is a guess.
 _FEW_UPDATES, _MANY_UPDATES = 2000, 20_000
+#: Iterations from which the rate rises at first: of few, several GPUs would leave none.
+_MANY_ITERATIONS = 80
 #: Iterations below which PCAE's teacher has to follow faster.
 _SHORT_TEACHER = 10_000
 _CHECKPOINT_SECONDS = 600
@@ -140,8 +142,8 @@ class _Planner:
                    f'{self.machine.memory / 2**30:.1f} GiB to use')
         method = request.method or 'mae'
         self._note(
-            'method', method, 'the baseline; mae-muon was faster in a short study on a '
-            'CPU, nothing was compared on a GPU yet', request.method)
+            'method', method, 'the baseline; mae-muon and --progressive were faster in '
+            'short studies on a CPU, nothing was compared on a GPU yet', request.method)
         encoder = self._encoder(method, init)
         patch = request.patch_size or (init and init.patch_size)
         if not patch:
@@ -322,10 +324,14 @@ class _Planner:
             if self.request.images == 'device':
                 raise PlanError(self.loading.too_large(recipe, speed))
             return recipe, speed
+        crop = crop_seconds(kept, recipe.batch, self.machine)
+        cropped = replace(speed, load_seconds=crop)
+        if self.request.images is None and not self.loading.saves(
+                speed, self.seconds, cropped.rate(0, self.machine)):
+            return recipe, speed
         self.reading = self.loading.reading(speed)
         if self.seconds is not None:
             self.seconds -= round(self.reading)
-        crop = crop_seconds(kept, recipe.batch, self.machine)
         figures = (f'{kept.bytes / 2**30:.2f} GiB, read once in about '
                    f'{_duration(self.reading)}; {1 / crop:.0f} crops/s')
         if kept.enlarged:
@@ -335,7 +341,7 @@ class _Planner:
             'images', f'on the device, up to {kept.side} px',
             f'files would give {self.loading.files_rate(speed):.0f} images/s, the '
             f'steps take {speed.steps_rate:.0f}', self.request.images, figures)
-        return replace(recipe, kept=kept.side), replace(speed, load_seconds=crop)
+        return replace(recipe, kept=kept.side), cropped
 
     def _workers(self, recipe: Recipe, speed: Speed) -> int:
         workers = self.loading.workers(speed)
@@ -418,9 +424,8 @@ class _Planner:
         iters = math.ceil(self.num_images / recipe.batch)
         total = epochs * iters
         self._learning_rate(config, recipe, total // recipe.accumulate)
-        # In epochs, as several GPUs take fewer iterations. A linear rise of one step
-        # would never leave its start.
-        warmup = epochs / 10 if total >= 20 else 0
+        # In epochs, as several GPUs take fewer iterations.
+        warmup = epochs / 10 if total >= _MANY_ITERATIONS else 0
         of_iters = dict(by_epoch=True, convert_to_iter_based=True)
         rise = dict(type='LinearLR', start_factor=1e-4, begin=0, end=warmup, **of_iters)
         fall = dict(type='CosineAnnealingLR', begin=warmup, end=epochs, **of_iters)
@@ -456,8 +461,9 @@ class _Planner:
                       f'{paper:.2g}: 0.001 for 64 images was MAE\'s best of four in '
                       'the study of 200 seconds of one core')
         optimizer.lr = self.request.lr or lr
-        # It is the rate of this batch: tools/train.py leaves it as it is.
-        config.auto_scale_lr = dict(enable=False, base_batch_size=batch)
+        # It is the rate of this run: tools/train.py leaves it as it is, on several
+        # GPUs as well.
+        config.auto_scale_lr = None
         self._note('learning rate', f'{optimizer.lr:.2g}', reason, self.request.lr)
 
 

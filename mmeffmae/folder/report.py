@@ -148,6 +148,10 @@ def _next(run: Run, record: Mapping[str, Any]) -> Iterable[str]:
         text = ('Train longer: give another work directory, and more minutes or the '
                 'weights of this run:')
         start += f' --init {weights}'
+    if record['asked'].get('progressive'):
+        start += ' --progressive'
+    if images := record['asked'].get('images'):
+        start += f' --images {images}'
     yield f'<p>{text}</p>' + _command(
         f'python tools/pretrain_folder.py {_quoted(record["folder"])}',
         f'{start} --minutes M --work-dir NEW')

@@ -301,6 +301,12 @@ def test_photographs_stay_on_the_device_where_files_hold_it_up(large):
     assert not plan.warnings and not [c for c in plan.choices if c.name == 'loading']
 
 
+def test_slow_crops_are_worse_than_files(large, monkeypatch):
+    monkeypatch.setattr(plan_module, 'crop_seconds', lambda *_: 1e-2)  # 91 images/s
+    assert large().recipe.kept is None
+    assert large(images='device').recipe.kept == 480
+
+
 def test_fewer_pixels_are_kept_where_memory_is_short(large):
     """2.5 GiB are the steps', 1.73 the images of 352 px."""
     assert large(machine=replace(GPU, host=2**40, memory=5 * 2**30)).recipe.kept == 352
@@ -379,9 +385,10 @@ def test_a_folder_on_the_device_becomes_a_backbone(photographs, tmp_path, capsys
     assert 'on the device, up to 80 px: as you asked' in out
     assert 'images of 16 px from iteration 1' in out
     assert 'images of full size from iteration 8' in out
+    page = (work_dir / 'report.html').read_text()
+    assert '--progressive --images device --minutes M' in page
     config = Config.fromfile(work_dir / 'config.py')
     assert len(DATASETS.build(config.train_dataloader.dataset)) == 40
-    page = (work_dir / 'report.html').read_text()
     for part in ('Reconstructions', 'Nearest neighbours', str(photographs)):
         assert part in page, part
     # What compare_inits.py reads of it.
