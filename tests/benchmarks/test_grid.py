@@ -289,6 +289,13 @@ def test_a_cooldown_may_have_options_of_its_own(folder, grid, monkeypatch, tmp_p
     monkeypatch.setattr(MaskedAutoencoder, 'draw_plan', draw_plan)
     grid._run('mae', 0, 1).train_branch(0.5)
     assert seen == 8 * [8] + 2 * [4]
+    # Probed as it ends.
+    probed = []
+    monkeypatch.setattr(grid_module, 'probe_encoder', lambda config, *_: probed.append(
+        config.model.masking.mask_ratio) or dict(linear=1.))
+    monkeypatch.setattr(grid_module, 'provenance', lambda device: {})
+    grid._probe_branch(grid._run('mae', 0, 1), 0.5, tmp_path / 'branch.json')
+    assert probed == [.75]
     # A name of its own, and seconds of both by their shares.
     plain = dataclasses.replace(study, arms=dict(
         mae=dict(config='tiny.py', options={ratio: .5})))
