@@ -394,6 +394,11 @@ def test_summary_by_hand(root):
         ['htc_vit, 10 % of the labels', 'supervised', '1,200', '1', '6.0', '1.0',
          '+1.5 box AP (one seed)', '–', '–'],
         ['htc_vit, a=1', 'mine', '1,200', '1', '7.0', '–', '–', '–', '–']]
+    write_shard(  # a metric of one seed alone
+        dict(data='mini', config='c/upernet.py', init='mine', seed=0, share=1,
+             iterations=80, values=dict(mIoU=7.0)),
+        root / 'dense' / 'upernet_mine_gg_seed0.json')
+    assert 'mIoU' not in draw_summary(root)
 
 
 def test_committed_tables_are_those_of_the_committed_files():

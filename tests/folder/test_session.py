@@ -19,6 +19,7 @@ from mmengine.registry import DATASETS, MODELS, DefaultScope
 from mmeffmae.benchmarks.inits import labelled_images
 from mmeffmae.checkpoint import load_checkpoint_safely, load_with_report
 from mmeffmae.checkpoint.layouts import from_own_names
+from mmeffmae.engine.lr_scaling import scale_lr
 from mmeffmae.folder import machine as machine_module
 from mmeffmae.folder import measure as measure_module
 from mmeffmae.folder import plan as plan_module
@@ -189,6 +190,8 @@ def test_the_plan_fills_the_time(planned):
     assert hooks.checkpoint.interval == 12  # ten minutes
     rise, fall = plan.config.param_scheduler
     assert rise.end == fall.begin == plan.epochs / 10 and fall.end == plan.epochs
+    # The rate is of this run, on however many GPUs.
+    assert scale_lr(plan.config, world_size=4) is None
 
 
 @pytest.mark.parametrize('method, widths', [
