@@ -5,7 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 from .curves import read_arms
-from .dense_tables import dense_table
+from .dense_tables import dense_summary
 from .results import (
     gate_line,
     memory_kind,
@@ -42,8 +42,8 @@ def draw_summary(root: Path, plots: str = 'plots') -> str:
     if files := sorted((root / 'throughput').glob('*.json')):
         parts.append(_steps([read_json(path) for path in files]))
     if files := sorted((root / 'dense').glob('*.json')):
-        parts += ['Detection and segmentation; results of one seed are in RESULTS.md:',
-                  dense_table(files, _short, _SEEDS)]
+        parts += ['Detection and segmentation; every difference, and results of one '
+                  'seed, are in RESULTS.md:', dense_summary(files, _short, _SEEDS)]
     return '\n\n'.join(parts) + '\n'
 
 

@@ -17,7 +17,7 @@ from mmeffmae.benchmarks.results import (
     fill_markers,
 )
 from mmeffmae.benchmarks.shards import Shards, write_shard
-from mmeffmae.benchmarks.summary import _short, draw_summary
+from mmeffmae.benchmarks.summary import draw_summary
 from mmeffmae.benchmarks.tables import study_tables
 from mmeffmae.benchmarks.target import fix_target
 
@@ -354,7 +354,8 @@ def test_summary_by_hand(root):
                names=('a lever', 'mae_vit-base_8xb512'))
     for init, seed, digits, value, share in (
             ('mine', 0, 'aa', 10.0, 1), ('mine', 1, 'aa', 12.0, 1),
-            ('untrained', 0, 'bb', 9.0, 1), ('mine', 0, 'cc', 5.0, 0.1),
+            ('untrained', 0, 'bb', 9.0, 1), ('simmim', 0, 'hh', 40.0, 1),
+            ('simmim', 1, 'hh', 40.0, 1), ('mine', 0, 'cc', 5.0, 0.1),
             ('untrained', 0, 'dd', 4.5, 0.1), ('supervised', 0, 'ee', 6.0, 0.1)):
         write_shard(
             dict(data='mini', config='c/htc_vit_8xb1.py', init=init, seed=seed,
@@ -380,20 +381,27 @@ def test_summary_by_hand(root):
         '4.00 (4.00 to 4.00)', '0.50', '–', '–']
     assert [table[f'clmae_vit_8xb1_{n}'][0][:2] for n in 'ab'] == [
         ['peer_x_y', '5.00 (5.00 to 5.00)'], ['peer_x_y', '6.00 (6.00 to 6.00)']]
-    mine = ['htc_vit', 'mine', '1,200', '2', '11.0 ± 1.4', '1.0 ± 0.0',
-            '+2.0 box AP (-20.0 to +24.0, not resolved)', '–', '–']
-    assert table['mini'] == [mine], 'arms of one seed'
-    full = rows(dense_table(sorted((root / 'dense').glob('*.json')), _short))
+    assert table['mini'] == [
+        ['htc_vit', 'mine', '2', '11.0 ± 1.4', '1.0 ± 0.0',
+         'simmim: -29.0 box AP (-33.3 to -24.7)'],
+        ['htc_vit', 'simmim', '2', '40.0 ± 0.0', '1.0 ± 0.0', '–']], 'arms of one seed'
+    full = rows(dense_table(sorted((root / 'dense').glob('*.json'))))
+    name, of_ten = 'htc_vit_8xb1', 'htc_vit_8xb1, 10 % of the labels'
     assert full['mini'] == [
-        ['htc_vit', 'untrained', '1,200', '1', '9.0', '1.0', '–', '–', '–'],
-        mine,
-        ['htc_vit, 10 % of the labels', 'untrained', '1,200', '1', '4.5', '1.0', '–',
+        [name, 'untrained', '1,200', '1', '9.0', '1.0', '–', '–',
+         '-31.0 box AP (-31.0 to -31.0, not resolved)'],
+        [name, 'mine', '1,200', '2', '11.0 ± 1.4', '1.0 ± 0.0',
+         '+2.0 box AP (-20.0 to +24.0, not resolved)', '–',
+         '-29.0 box AP (-33.3 to -24.7)'],
+        [name, 'simmim', '1,200', '2', '40.0 ± 0.0', '1.0 ± 0.0',
+         '+31.0 box AP (+31.0 to +31.0, not resolved)', '–', '–'],
+        [of_ten, 'untrained', '1,200', '1', '4.5', '1.0', '–',
          '-1.5 box AP (one seed)', '–'],
-        ['htc_vit, 10 % of the labels', 'mine', '1,200', '1', '5.0', '1.0',
+        [of_ten, 'mine', '1,200', '1', '5.0', '1.0',
          '+0.5 box AP (one seed)', '-1.0 box AP (one seed)', '–'],
-        ['htc_vit, 10 % of the labels', 'supervised', '1,200', '1', '6.0', '1.0',
+        [of_ten, 'supervised', '1,200', '1', '6.0', '1.0',
          '+1.5 box AP (one seed)', '–', '–'],
-        ['htc_vit, a=1', 'mine', '1,200', '1', '7.0', '–', '–', '–', '–']]
+        [f'{name}, a=1', 'mine', '1,200', '1', '7.0', '–', '–', '–', '–']]
     write_shard(  # a metric of one seed alone
         dict(data='mini', config='c/upernet.py', init='mine', seed=0, share=1,
              iterations=80, values=dict(mIoU=7.0)),
