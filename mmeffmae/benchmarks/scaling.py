@@ -5,23 +5,28 @@ A prediction, never a result: it knows no load imbalance, no allocator and no
 waiting for files. It says what to expect, and what to look into when a run is
 far from it.
 """
-import copy
+from collections import defaultdict
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
 from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
 from torch import nn
 
-from mmeffmae.evaluation.building import build_model
+from mmeffmae.engine.sharding import wrap_attention_and_ffn
+from mmeffmae.evaluation.building import build_model, quiet
 from mmeffmae.evaluation.cost import count_macs, saved_bytes
+from mmeffmae.models.backbones.um_pyramid import UMPyramid
 from mmeffmae.registry import MODELS
 
 #: Weight, gradient and two moments of AdamW, in float32.
 _STATE_BYTES = 16
 #: See :mod:`mmeffmae.benchmarks.cost_map`.
 _OPTIMIZER_BYTES = 28
+#: Newton-Schulz iterations of ``torch.optim.Muon``.
+_MUON_ITERATIONS = 5
 
 
 @dataclass(frozen=True)
@@ -29,19 +34,26 @@ class Parts:
     """What one image and one step cost.
 
     Attributes:
-        macs: Multiply-adds forward, of an image.
+        macs: Multiply-adds forward of what learns, of an image; the mean over
+            the run where its size changes.
         recomputed_macs: Those that the backward pass does again.
         weights: Trained parameters.
-        largest_layer: Parameters of the largest block, which a sharded run
-            gathers as a whole.
-        image_bytes: Kept for the backward pass under bfloat16, of an image.
+        largest_unit: Parameters of the largest one that a sharded run gathers.
+        image_bytes: Kept for the backward pass under bfloat16, of an image of
+            the largest size.
+        teacher_macs: Multiply-adds of a teacher, which has no backward pass.
+        teacher_weights: Its parameters.
+        step_macs: Multiply-adds of Muon, of a step.
     """
 
     macs: float
     recomputed_macs: float
     weights: int
-    largest_layer: int
+    largest_unit: int
     image_bytes: float
+    teacher_macs: float = 0.
+    teacher_weights: int = 0
+    step_macs: float = 0.
 
 
 @dataclass(frozen=True)
@@ -72,36 +84,74 @@ class Machine:
 def count_parts(config: Config) -> Parts:
     """Count on the CPU, without training.
 
+    Matrices of decorrelation are left out.
+
     Args:
-        config: Of a pre-training with a ``MaskedViT`` and a ``MaskedDecoder``.
+        config: Of a pre-training.
+
+    Raises:
+        ValueError: A Swin or PVT recomputes activations.
     """
     with torch.device('meta'):
         model = MODELS.build(config.model).train()
-        height, width = model.backbone.img_size
-        macs = count_macs(model, torch.empty(1, 3, height, width))
+        macs = _mean_macs(model, config)
+        step_macs = _step_macs(model, config)
     again = [part for part, module in (('encoder', model.backbone),
-                                       ('decoder', model.neck)) if module.with_cp]
+                                       ('decoder', model.neck))
+             if getattr(module, 'with_cp', False)]
+    teacher = getattr(model, 'teacher', None)
     return Parts(
-        macs=macs['total'],
+        macs=macs['total'] - macs.get('teacher', 0.),
         recomputed_macs=sum(macs[part] for part in again),
         weights=sum(p.numel() for p in model.parameters() if p.requires_grad),
-        largest_layer=sum(p.numel() for p in model.backbone.layers[0].parameters()),
-        image_bytes=_image_bytes(config, model.backbone.arch_settings))
+        largest_unit=max(
+            (_size(unit) for unit in model.backbone.modules()
+             if wrap_attention_and_ffn(unit, False, 0)), default=0),
+        image_bytes=_image_bytes(config),
+        teacher_macs=macs.get('teacher', 0.),
+        teacher_weights=_size(teacher) if teacher is not None else 0,
+        step_macs=step_macs)
 
 
-def _image_bytes(config: Config, arch: dict) -> float:
-    """Bytes of one image more in a batch.
-
-    From encoders of two and of four layers, since each pair keeps as much as
-    the next and whole ones would fill the memory.
-    """
-    two, four = (_shallow_image_bytes(config, dict(arch, num_layers=n)) for n in (2, 4))
-    return two + (arch['num_layers'] - 2) / 2 * (four - two)
+def _size(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
 
 
-def _shallow_image_bytes(config: Config, arch: dict) -> float:
-    config = copy.deepcopy(config)
-    config.model.backbone.update(arch=arch, share_attn=None)
+def _mean_macs(model: nn.Module, config: Config) -> dict[str, float]:
+    """Of every part, weighed by the share of the run that has a size."""
+    means: dict[str, float] = defaultdict(float)
+    for share, size in _sizes(config, model.backbone.img_size):
+        for part, macs in count_macs(model, torch.empty(1, 3, *size)).items():
+            means[part] += share * macs
+    return means
+
+
+def _sizes(
+    config: Config, last: tuple[int, int]
+) -> list[tuple[float, tuple[int, int]]]:
+    """Shares of the run, and height and width of its images there."""
+    phases = [
+        phase for hook in config.get('custom_hooks') or []
+        if hook['type'].split('.')[-1] == 'ProgressiveResolutionHook'
+        for phase in hook['phases']]
+    sizes = [(phase['size'], phase['size']) for phase in phases]
+    ends = [0., *(phase['until'] for phase in phases), 1.]
+    return [(end - begin, size)
+            for begin, end, size in zip(ends, ends[1:], [*sizes, last])]
+
+
+def _step_macs(model: nn.Module, config: Config) -> float:
+    """Of orthogonalised matrices; AdamW multiplies none."""
+    with quiet():
+        groups = build_optim_wrapper(model, config.optim_wrapper).param_groups
+    shapes = [sorted(p.shape) for group in groups if group.get('muon')
+              for p in group['params']]
+    # A product with its transpose, the square of that, and one with the matrix.
+    return _MUON_ITERATIONS * sum(2 * m**2 * n + m**3 for m, n in shapes)
+
+
+def _image_bytes(config: Config) -> float:
+    """Bytes of one image more in a batch."""
     model = build_model(config).train()
     sizes = []
     for batch in (1, 2):
@@ -118,12 +168,20 @@ def _loss(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
 def _checkpoint_bytes(model: nn.Module) -> float:
     """Inputs of recomputed layers, which are kept by other means; float32."""
     encoder, decoder = model.backbone, model.neck
+    of_encoder, of_decoder = (
+        getattr(part, 'with_cp', False) for part in (encoder, decoder))
+    if not (of_encoder or of_decoder):
+        return 0.
+    if isinstance(encoder, UMPyramid):
+        raise ValueError(
+            f'{type(encoder).__name__} with with_cp=True is not predicted '
+            '(predict_scale): only a plain ViT\'s recomputed layers are counted')
     plan = model.draw_plan(torch.empty(1, 3, *encoder.img_size))
     seen = plan.ids_keep.size(-1) + encoder.num_extra_tokens
     numbers = 0
-    if encoder.with_cp:
+    if of_encoder:
         numbers += encoder.num_layers * seen * encoder.embed_dims
-    if decoder.with_cp:
+    if of_decoder:
         blocks = decoder.decoder_blocks
         tokens = seen + plan.ids_predict.size(-1)
         numbers += len(blocks) * tokens * blocks[0].embed_dims
@@ -161,8 +219,9 @@ def predict(
     images = global_batch // gpus
     micro_batch = min(micro_batch, images)
     rounds = -(-images // micro_batch)
-    forward = 2 * parts.macs * images / machine.flops
-    backward = 2 * forward + 2 * parts.recomputed_macs * images / machine.flops
+    learning = 2 * parts.macs * images / machine.flops
+    forward = learning + 2 * parts.teacher_macs * images / machine.flops
+    backward = 2 * learning + 2 * parts.recomputed_macs * images / machine.flops
     held = parts.weights / gpus if sharded else parts.weights
     link = machine.node_link
     if gpus > machine.node:
@@ -175,10 +234,13 @@ def predict(
         exchanged = 2 * others * 4 * parts.weights
         hidden = backward / rounds  # of the last micro-batch alone
     waited = max(0., exchanged / link - hidden)
-    step = forward + backward + waited + _OPTIMIZER_BYTES * held / machine.bandwidth
-    state = _STATE_BYTES * held
-    if sharded:  # two layers are gathered ahead
-        state += 2 * 4 * parts.largest_layer
+    # Every GPU orthogonalises every matrix.
+    optimizer = (2 * parts.step_macs / machine.flops
+                 + _OPTIMIZER_BYTES * held / machine.bandwidth)
+    step = forward + backward + waited + optimizer
+    state = _STATE_BYTES * held + 4 * parts.teacher_weights
+    if sharded:  # two units are gathered ahead
+        state += 2 * 4 * parts.largest_unit
     elif gpus > 1 and rounds > 1:  # accumulated beside DDP's buckets
         state += 4 * held
     return dict(

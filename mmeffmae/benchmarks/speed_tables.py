@@ -120,9 +120,9 @@ def scaling_table(of: dict[str, Any]) -> str:
         [[
             config['name'],
             str(run['gpus']),
-            run['strategy'],
+            run['strategy'] if run['gpus'] > 1 else '–',
             f'{run["micro_batch"]} × {run["accumulation"]}',
-            f'{run["epoch_seconds"] / 60:,.1f}',
+            f'{run["epoch_seconds"] / 60:,.2f}',
             f'{run["images_per_second"]:,.0f}',
             f'{100 * run["waited_seconds"] / run["step_seconds"]:.0f}',
             f'{run["memory_bytes"] / 2**30:,.1f}',

@@ -53,7 +53,7 @@ def quiet() -> Iterator[None]:
     """Keep the stack from printing each parameter's initialisation and decay."""
     logger = MMLogger.get_current_instance()
     level = logger.level
-    logger.setLevel(logging.WARNING)
+    logger.setLevel(max(level, logging.WARNING))
     try:
         yield
     finally:

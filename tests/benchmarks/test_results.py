@@ -305,8 +305,8 @@ def test_every_kind_of_file_is_drawn(tmp_path):
                              '0.5000 (0.4000 to 0.6000)']]
     assert table['stem'] == [['500.0', '100.0', '30.0', '5.00', '1.0', '200.0', '3.00']]
     assert table['by hand'] == [['2 (2 to 2)', '2.00 (1.50 to 2.50)']]
-    assert table['large'] == [['8', 'DDP', '64 × 8', '8.0', '2,048', '25', '2.0', '1.0',
-                               '1.2']]
+    assert table['large'] == [['8', 'DDP', '64 × 8', '8.00', '2,048', '25', '2.0',
+                               '1.0', '1.2']]
     assert table['mini'] == [['htc', 'pretrained', '1,200', '1', '12.3', '–', '–',
                               '–']]
     assert table['scratch'] == [['20.0']]

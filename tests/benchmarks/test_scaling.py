@@ -1,19 +1,23 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
 """Predictions by hand."""
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
+from torch.utils.flop_counter import FlopCounterMode
 
 from mmeffmae.benchmarks.scaling import Machine, Parts, count_parts, predict
 from mmeffmae.benchmarks.shards import read_json
 from mmeffmae.benchmarks.speed_tables import scaling_table
 from mmeffmae.evaluation.building import build_model
-from mmeffmae.evaluation.cost import count_macs, saved_bytes
+from mmeffmae.evaluation.cost import count_macs
 
 ROOT = Path(__file__).parents[2]
 PARTS = Parts(
-    macs=1e9, recomputed_macs=0, weights=10**8, largest_layer=10**7, image_bytes=1e6)
+    macs=1e9, recomputed_macs=0, weights=10**8, largest_unit=10**7, image_bytes=1e6)
 MACHINE = Machine(flops=6e12, bandwidth=2.8e12, node_link=1e11, net_link=1.25e8,
                   core_images=100)
 
@@ -64,22 +68,66 @@ def test_parts_of_a_config(tiny_cfg, tmp_path):
     assert (plain.recomputed_macs, recomputed.recomputed_macs) == (0, macs['encoder'])
     assert plain.weights == sum(
         p.numel() for p in model.parameters() if p.requires_grad)
-    assert plain.largest_layer == sum(
-        p.numel() for p in model.backbone.layers[0].parameters())
+    layer = model.backbone.layers[0]
+    assert plain.largest_unit == max(
+        sum(p.numel() for p in unit.parameters()) for unit in (layer.attn, layer.ffn))
+    assert plain.teacher_macs == plain.teacher_weights == plain.step_macs == 0
     assert both.recomputed_macs == macs['encoder'] + macs['decoder']
     # Recomputing keeps less.
     assert 0 < both.image_bytes < recomputed.image_bytes < plain.image_bytes
 
 
-def test_kept_bytes_of_a_deep_encoder_follow_from_shallow_ones(tiny_cfg):
-    cfg = tiny_cfg()
-    cfg.model.backbone.arch.num_layers = 7
-    model = build_model(cfg).train()
+def test_teacher_and_optimizer():
+    """A fifth of the work forward; 1 GFLOP a step. The teacher does not learn."""
+    parts = replace(PARTS, teacher_macs=1e9, teacher_weights=10**7, step_macs=3e9)
+    run = predict(parts, MACHINE, 1, 1000, 100)
+    assert run['step_seconds'] == pytest.approx(1.001 + 1 / 3 + 1e-3)
+    assert run['state_bytes'] == 16e8 + 4e7
 
-    def kept(batch):
-        images = torch.randn(batch, 3, 32, 32)
-        with torch.autocast('cpu', torch.bfloat16):
-            return saved_bytes(
-                model, lambda: model.parse_losses(model(images, mode='loss'))[0])
 
-    assert count_parts(cfg).image_bytes == kept(3) - kept(2)
+def test_teacher_is_counted_apart():
+    config = Config.fromfile(ROOT / 'configs/pcae/pcae_quick.py')
+    parts, model = count_parts(config), build_model(config).train()
+    macs = count_macs(model, torch.randn(1, 3, *model.backbone.img_size))
+    assert parts.teacher_macs == macs['teacher'] > 0
+    assert parts.macs == macs['total'] - macs['teacher']
+    assert parts.teacher_weights == sum(p.numel() for p in model.teacher.parameters())
+    # All but the position tables, which are fixed, learns or teaches.
+    assert 0 <= sum(p.numel() for p in model.parameters()) - (
+        parts.weights + parts.teacher_weights) < 1e-2 * parts.weights
+
+
+def test_small_images_first_and_muon(tiny_cfg):
+    plain = count_parts(tiny_cfg())
+    small = count_macs(build_model(tiny_cfg()).train(), torch.randn(1, 3, 16, 16))
+    cfg = tiny_cfg(dict(
+        custom_hooks=[dict(type='mmeffmae.ProgressiveResolutionHook',
+                           phases=[dict(until=0.8, size=16)])],
+        optim_wrapper=dict(
+            optimizer=dict(_delete_=True, type='mmeffmae.MuonAdamW', lr=1e-3),
+            paramwise_cfg=dict(custom_keys={'qkv.weight': dict(muon=True)}))))
+    parts = count_parts(cfg)
+    assert parts.macs == pytest.approx(0.8 * small['total'] + 0.2 * plain.macs)
+    assert parts.image_bytes == plain.image_bytes
+    model = build_model(cfg)
+    optimizer = build_optim_wrapper(model, cfg.optim_wrapper).optimizer
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    with FlopCounterMode(display=False) as counter:
+        optimizer.step()
+    assert parts.step_macs == counter.get_total_flops() / 2 > 0
+
+
+@pytest.mark.parametrize('name', [
+    'emae/emae_quick', 'clmae/clmae_quick', 'um_mae/um_mae_quick',
+    'um_mae/simmim_swin-32x8-p8_1xb64-coslr-25e_imagenette64'])
+def test_every_encoder_is_counted(name):
+    parts = count_parts(Config.fromfile(ROOT / f'configs/{name}.py'))
+    assert min(parts.macs, parts.weights, parts.image_bytes) > 0
+
+
+def test_recomputing_pyramids_are_refused():
+    config = Config.fromfile(ROOT / 'configs/um_mae/um_mae_quick.py')
+    config.model.backbone.with_cp = True
+    with pytest.raises(ValueError, match='UMSwin with with_cp=True is not predicted'):
+        count_parts(config)

@@ -4,6 +4,7 @@
     predict_scale.py CONFIG [CONFIG ...] --gpus 1 8 64 --json FILE
 
 Counts the work and the memory of an image, and divides by rates that are given.
+Configs with a strategy are predicted with FSDP, others with DDP.
 Put in your own: --tflops from `throughput.py` on one GPU (6 x GMACs an image x
 images/s), --core-images from `data_speed.py`.
 """
@@ -54,8 +55,7 @@ def predictions(config: Config, machine: Machine, args: argparse.Namespace) -> d
     parts = count_parts(config)
     runs = [
         predict(parts, machine, gpus, args.batch, config.train_dataloader.batch_size,
-                sharded)
-        for gpus in args.gpus for sharded in ((False, True) if gpus > 1 else (False, ))
+                sharded=gpus > 1 and 'strategy' in config) for gpus in args.gpus
     ]
     for run in runs:
         run['epoch_seconds'] = args.images / run['images_per_second']
