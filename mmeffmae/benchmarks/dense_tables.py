@@ -11,10 +11,9 @@ from .tables import changed_options, markdown_table, measured
 
 #: What the other backbones are compared with.
 _CONTROLS = ('untrained', 'supervised', 'simmim')
-_NOT_RESOLVED = (
-    f'Not resolved: smaller than what a t test finds with 80 % power, {DETECTABLE[3]} '
-    'pooled standard deviations with three seeds; an interval that leaves 0 out is '
-    'not enough.')
+_RULE = (
+    f'what a t test finds with 80 % power, {DETECTABLE[3]} pooled standard deviations '
+    'with three seeds; an interval that leaves 0 out is not enough.')
 _SEED = re.compile(r'_seed\d+$')
 
 
@@ -38,13 +37,13 @@ def dense_table(files: Iterable[Path]) -> str:
     table = markdown_table(
         ['data', 'config', 'backbone', 'last logged iteration', 'seeds', *metrics,
          *(f'over {name} (95 %)' for name in _CONTROLS)], rows)
-    return f'{table}\n\n{_NOT_RESOLVED}'
+    return f'{table}\n\nNot resolved: smaller than {_RULE}'
 
 
 def dense_summary(
     files: Iterable[Path], short: Callable[[str], str], least: int
 ) -> str:
-    """The same, but of differences only those that are resolved.
+    """A shorter row for each backbone, with the differences that are resolved alone.
 
     Args:
         files: See :func:`dense_table`.
@@ -62,8 +61,11 @@ def dense_summary(
             _resolved(arm, _controls(members)),
         ] for arm in members if len(arm) >= least]
     table = markdown_table(
-        ['data', 'config', 'backbone', 'seeds', *metrics, 'differs from (95 %)'], rows)
-    return f'{table}\n\n{_NOT_RESOLVED}'
+        ['data', 'config', 'backbone', 'seeds', *metrics,
+         'resolved differences (95 %)'], rows)
+    return (f'{table}\n\nA backbone minus {_CONTROLS[0]}, {_CONTROLS[1]} and '
+            f'{_CONTROLS[2]} ones of the same config, where the difference is at least '
+            f'{_RULE}')
 
 
 def _read(
@@ -137,6 +139,6 @@ def _difference(arm: list[dict], control: list[dict] | None) -> str:
 
 def _resolved(arm: list[dict], controls: dict[str, list[dict] | None]) -> str:
     found = [
-        f'{name}: {_difference(arm, control)}' for name, control in controls.items()
+        f'over {name} {_difference(arm, control)}' for name, control in controls.items()
         if (compared := _compared(arm, control)) and resolved(*compared[1])]
     return ', '.join(found) or '–'

@@ -5,10 +5,9 @@ A prediction, never a result: it knows no load imbalance, no allocator and no
 waiting for files. It says what to expect, and what to look into when a run is
 far from it.
 """
-from collections import defaultdict
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from mmengine.config import Config
@@ -29,30 +28,46 @@ _OPTIMIZER_BYTES = 28
 _MUON_ITERATIONS = 5
 
 
+class Phase(NamedTuple):
+    """Images of one size, for a share of the run.
+
+    Attributes:
+        share: Of the run's iterations.
+        macs: Multiply-adds forward of what learns, of an image.
+        recomputed_macs: Those that the backward pass does again.
+        teacher_macs: Of a teacher, which has no backward pass.
+    """
+
+    share: float
+    macs: float
+    recomputed_macs: float = 0.
+    teacher_macs: float = 0.
+
+
 @dataclass(frozen=True)
 class Parts:
     """What one image and one step cost.
 
     Attributes:
-        macs: Multiply-adds forward of what learns, of an image; the mean over
-            the run where its size changes.
-        recomputed_macs: Those that the backward pass does again.
+        phases: Work of an image, in the order of its sizes.
         weights: Trained parameters.
-        largest_unit: Parameters of the largest one that a sharded run gathers.
+        largest_unit: Parameters of the largest attention or FFN, which a
+            sharded run gathers as a whole.
         image_bytes: Kept for the backward pass under bfloat16, of an image of
-            the largest size.
-        teacher_macs: Multiply-adds of a teacher, which has no backward pass.
-        teacher_weights: Its parameters.
+            the last size.
+        fixed_bytes: Kept whatever the batch, such as weights in bfloat16.
+        teacher_weights: Parameters of a teacher.
+        muon_weights: Trained parameters that have one moment instead of two.
         step_macs: Multiply-adds of Muon, of a step.
     """
 
-    macs: float
-    recomputed_macs: float
+    phases: tuple[Phase, ...]
     weights: int
     largest_unit: int
     image_bytes: float
-    teacher_macs: float = 0.
+    fixed_bytes: float = 0.
     teacher_weights: int = 0
+    muon_weights: int = 0
     step_macs: float = 0.
 
 
@@ -94,36 +109,39 @@ def count_parts(config: Config) -> Parts:
     """
     with torch.device('meta'):
         model = MODELS.build(config.model).train()
-        macs = _mean_macs(model, config)
-        step_macs = _step_macs(model, config)
-    again = [part for part, module in (('encoder', model.backbone),
-                                       ('decoder', model.neck))
-             if getattr(module, 'with_cp', False)]
+        phases = _phases(model, config)
+        matrices = _muon_matrices(model, config)
     teacher = getattr(model, 'teacher', None)
+    image_bytes, fixed_bytes = _kept_bytes(config)
     return Parts(
-        macs=macs['total'] - macs.get('teacher', 0.),
-        recomputed_macs=sum(macs[part] for part in again),
+        phases=phases,
         weights=sum(p.numel() for p in model.parameters() if p.requires_grad),
         largest_unit=max(
-            (_size(unit) for unit in model.backbone.modules()
+            (_size(unit) for unit in model.modules()
              if wrap_attention_and_ffn(unit, False, 0)), default=0),
-        image_bytes=_image_bytes(config),
-        teacher_macs=macs.get('teacher', 0.),
+        image_bytes=image_bytes,
+        fixed_bytes=fixed_bytes,
         teacher_weights=_size(teacher) if teacher is not None else 0,
-        step_macs=step_macs)
+        muon_weights=sum(m * n for m, n in matrices),
+        # A product with its transpose, the square of that, one with the matrix.
+        step_macs=_MUON_ITERATIONS * sum(2 * m**2 * n + m**3 for m, n in matrices))
 
 
 def _size(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
 
 
-def _mean_macs(model: nn.Module, config: Config) -> dict[str, float]:
-    """Of every part, weighed by the share of the run that has a size."""
-    means: dict[str, float] = defaultdict(float)
+def _phases(model: nn.Module, config: Config) -> tuple[Phase, ...]:
+    again = [part for part, module in (('encoder', model.backbone),
+                                       ('decoder', model.neck))
+             if getattr(module, 'with_cp', False)]
+    phases = []
     for share, size in _sizes(config, model.backbone.img_size):
-        for part, macs in count_macs(model, torch.empty(1, 3, *size)).items():
-            means[part] += share * macs
-    return means
+        macs = count_macs(model, torch.empty(1, 3, *size))
+        teacher = macs.get('teacher', 0)
+        phases.append(Phase(
+            share, macs['total'] - teacher, sum(macs[part] for part in again), teacher))
+    return tuple(phases)
 
 
 def _sizes(
@@ -140,24 +158,22 @@ def _sizes(
             for begin, end, size in zip(ends, ends[1:], [*sizes, last])]
 
 
-def _step_macs(model: nn.Module, config: Config) -> float:
-    """Of orthogonalised matrices; AdamW multiplies none."""
+def _muon_matrices(model: nn.Module, config: Config) -> list[list[int]]:
+    """Shapes of what Muon trains, the shorter side first."""
     with quiet():
         groups = build_optim_wrapper(model, config.optim_wrapper).param_groups
-    shapes = [sorted(p.shape) for group in groups if group.get('muon')
-              for p in group['params']]
-    # A product with its transpose, the square of that, and one with the matrix.
-    return _MUON_ITERATIONS * sum(2 * m**2 * n + m**3 for m, n in shapes)
+    return [sorted(p.shape) for group in groups if group.get('muon')
+            for p in group['params']]
 
 
-def _image_bytes(config: Config) -> float:
-    """Bytes of one image more in a batch."""
+def _kept_bytes(config: Config) -> tuple[float, float]:
+    """Bytes of one image more in a batch, and those that do not grow with it."""
     model = build_model(config).train()
-    sizes = []
-    for batch in (1, 2):
-        images = torch.randn(batch, 3, *model.backbone.img_size)
-        sizes.append(saved_bytes(model, partial(_loss, model, images)))
-    return sizes[1] - sizes[0] + _checkpoint_bytes(model)
+    one, two = (
+        saved_bytes(model, partial(
+            _loss, model, torch.randn(batch, 3, *model.backbone.img_size)))
+        for batch in (1, 2))
+    return two - one + _checkpoint_bytes(model), 2 * one - two
 
 
 def _loss(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
@@ -200,7 +216,8 @@ def predict(
 
     Gradients are exchanged while the backward pass goes on, once a step. A
     sharded run (FSDP) gathers the weights, in float32, twice for every
-    micro-batch and scatters its gradients once.
+    micro-batch and scatters its gradients once. Where the size of images changes,
+    times are means over the run, and CPU cores those of the fastest phase.
 
     Args:
         parts: Of the model.
@@ -211,18 +228,49 @@ def predict(
         sharded: Whether weights and moments are spread over the GPUs.
 
     Raises:
-        ValueError: The GPUs do not divide the batch.
+        ValueError: The GPUs do not divide the batch, or a sharded run has Muon.
     """
     if global_batch % gpus:
         raise ValueError(f'{gpus} GPUs do not divide a batch of {global_batch} '
                          'images: choose a multiple')
+    if sharded and parts.muon_weights:
+        raise ValueError('Muon needs whole matrices, and FSDP leaves each GPU a piece '
+                         'of them: use AdamW, or no strategy')
     images = global_batch // gpus
     micro_batch = min(micro_batch, images)
     rounds = -(-images // micro_batch)
-    learning = 2 * parts.macs * images / machine.flops
-    forward = learning + 2 * parts.teacher_macs * images / machine.flops
-    backward = 2 * learning + 2 * parts.recomputed_macs * images / machine.flops
     held = parts.weights / gpus if sharded else parts.weights
+    times = [_times(phase, parts, machine, gpus, images, rounds, held, sharded)
+             for phase in parts.phases]
+    step, waited = (
+        sum(phase.share * of[i] for phase, of in zip(parts.phases, times))
+        for i in range(2))
+    state = _STATE_BYTES * held - 4 * parts.muon_weights + 4 * parts.teacher_weights
+    if sharded:  # two units are gathered ahead
+        state += 2 * 4 * parts.largest_unit
+    elif gpus > 1 and rounds > 1:  # accumulated beside DDP's buckets
+        state += 4 * held
+    return dict(
+        gpus=gpus,
+        strategy='' if gpus == 1 else 'FSDP' if sharded else 'DDP',
+        micro_batch=micro_batch,
+        accumulation=rounds,
+        step_seconds=step,
+        waited_seconds=waited,
+        images_per_second=global_batch / step,
+        state_bytes=state,
+        memory_bytes=state + parts.fixed_bytes + micro_batch * parts.image_bytes,
+        cores_per_gpu=images / min(of[0] for of in times) / machine.core_images)
+
+
+def _times(
+    phase: Phase, parts: Parts, machine: Machine, gpus: int, images: int, rounds: int,
+    held: float, sharded: bool,
+) -> tuple[float, float]:
+    """Seconds of a step, and those of it that wait for the links."""
+    learning = 2 * phase.macs * images / machine.flops
+    forward = learning + 2 * phase.teacher_macs * images / machine.flops
+    backward = 2 * learning + 2 * phase.recomputed_macs * images / machine.flops
     link = machine.node_link
     if gpus > machine.node:
         link = min(link, machine.node * machine.net_link)
@@ -237,20 +285,4 @@ def predict(
     # Every GPU orthogonalises every matrix.
     optimizer = (2 * parts.step_macs / machine.flops
                  + _OPTIMIZER_BYTES * held / machine.bandwidth)
-    step = forward + backward + waited + optimizer
-    state = _STATE_BYTES * held + 4 * parts.teacher_weights
-    if sharded:  # two units are gathered ahead
-        state += 2 * 4 * parts.largest_unit
-    elif gpus > 1 and rounds > 1:  # accumulated beside DDP's buckets
-        state += 4 * held
-    return dict(
-        gpus=gpus,
-        strategy='FSDP' if sharded else 'DDP',
-        micro_batch=micro_batch,
-        accumulation=rounds,
-        step_seconds=step,
-        waited_seconds=waited,
-        images_per_second=global_batch / step,
-        state_bytes=state,
-        memory_bytes=state + micro_batch * parts.image_bytes,
-        cores_per_gpu=global_batch / step / gpus / machine.core_images)
+    return forward + backward + waited + optimizer, waited

@@ -120,7 +120,7 @@ def scaling_table(of: dict[str, Any]) -> str:
         [[
             config['name'],
             str(run['gpus']),
-            run['strategy'] if run['gpus'] > 1 else '–',
+            run['strategy'] or '–',
             f'{run["micro_batch"]} × {run["accumulation"]}',
             f'{run["epoch_seconds"] / 60:,.2f}',
             f'{run["images_per_second"]:,.0f}',

@@ -383,7 +383,7 @@ def test_summary_by_hand(root):
         ['peer_x_y', '5.00 (5.00 to 5.00)'], ['peer_x_y', '6.00 (6.00 to 6.00)']]
     assert table['mini'] == [
         ['htc_vit', 'mine', '2', '11.0 ± 1.4', '1.0 ± 0.0',
-         'simmim: -29.0 box AP (-33.3 to -24.7)'],
+         'over simmim -29.0 box AP (-33.3 to -24.7)'],
         ['htc_vit', 'simmim', '2', '40.0 ± 0.0', '1.0 ± 0.0', '–']], 'arms of one seed'
     full = rows(dense_table(sorted((root / 'dense').glob('*.json'))))
     name, of_ten = 'htc_vit_8xb1', 'htc_vit_8xb1, 10 % of the labels'

@@ -6,7 +6,8 @@
 Counts the work and the memory of an image, and divides by rates that are given.
 Configs with a strategy are predicted with FSDP, others with DDP.
 Put in your own: --tflops from `throughput.py` on one GPU (6 x GMACs an image x
-images/s), --core-images from `data_speed.py`.
+images/s of plain MAE), --core-images from `data_speed.py`. The matrices of
+decorrelation are left out.
 """
 import argparse
 import gc
