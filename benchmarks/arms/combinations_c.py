@@ -30,6 +30,7 @@ arms = {
     'dbp': _arm('dbp_mae/dbp-mae'),
     'mae+low': _low('mae/mae'),
     'muon+low': _low('dbp_mae/mae-muon'),
+    'dbp+low': _low('dbp_mae/dbp-mae'),
     'muon+half': _arm('dbp_mae/mae-muon', **{'model.masking.decode_ratio': 0.5}),
     'muon+ffn': _arm(
         'dbp_mae/mae-muon', **{'model.backbone.ffn': dict(type='mmeffmae.ConvFFN')}),
