@@ -15,7 +15,7 @@ from mmeffmae.benchmarks.scaling import Machine, Parts, Phase, count_parts, pred
 from mmeffmae.benchmarks.shards import read_json
 from mmeffmae.benchmarks.speed_tables import scaling_table
 from mmeffmae.evaluation.building import build_model
-from mmeffmae.evaluation.cost import count_macs
+from mmeffmae.evaluation.cost import count_macs, saved_bytes
 
 ROOT = Path(__file__).parents[2]
 PARTS = Parts(
@@ -100,13 +100,13 @@ def test_teacher_and_muon():
 
 
 def test_each_phase_waits_for_itself():
-    """A tenth of the work hides a tenth: 0.75 s less 1 / 15 s, half of the time."""
-    parts = replace(PARTS, phases=(Phase(.5, 1e8), Phase(.5, 1e9)))
+    """A tenth of the work hides a tenth: 0.75 s less 1 / 15 s, for a quarter."""
+    parts = replace(PARTS, phases=(Phase(.25, 1e8), Phase(.75, 1e9)))
     run = predict(parts, MACHINE, 16, 16000, 1000)
     small, full = (2 * 15 / 16 * .4 - hidden for hidden in (1 / 15, 2 / 3))
-    assert run['waited_seconds'] == pytest.approx((small + full) / 2)
+    assert run['waited_seconds'] == pytest.approx((small + 3 * full) / 4)
     assert run['step_seconds'] == pytest.approx(
-        (1.1 + small + full) / 2 + 1e-3)
+        (.1 + small + 3 * (1 + full)) / 4 + 1e-3)
     assert run['cores_per_gpu'] == pytest.approx(1000 / (.1 + small + 1e-3) / 100)
 
 
@@ -152,8 +152,18 @@ def test_small_images_first_and_muon(tiny_cfg):
     'emae/emae_quick', 'clmae/clmae_quick', 'um_mae/um_mae_quick',
     'um_mae/simmim_swin-32x8-p8_1xb64-coslr-25e_imagenette64'])
 def test_every_encoder_is_counted(name):
-    parts = count_parts(Config.fromfile(ROOT / f'configs/{name}.py'))
-    assert min(parts.phases[0].macs, parts.weights, parts.image_bytes) > 0
+    """Without data as with them; and three images keep what one and two foretell."""
+    config = Config.fromfile(ROOT / f'configs/{name}.py')
+    parts, model = count_parts(config), build_model(config).train()
+    images = torch.randn(3, 3, *model.backbone.img_size)
+    assert parts.phases == (Phase(1., count_macs(model, images[:1])['total']), )
+
+    def loss():
+        with torch.autocast('cpu', torch.bfloat16):
+            return model.parse_losses(model(images, mode='loss'))[0]
+
+    assert parts.fixed_bytes + 3 * parts.image_bytes == saved_bytes(model, loss)
+    assert parts.fixed_bytes > 0
 
 
 def test_recomputing_pyramids_are_refused():
