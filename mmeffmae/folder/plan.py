@@ -13,7 +13,14 @@ from .kept import crop_seconds
 from .loading import DEFAULT_EPOCHS, Loading
 from .machine import Machine
 from .measure import Speed, measure
-from .recipe import ENCODERS, InitialWeights, PlanError, Recipe, merge_options
+from .recipe import (
+    ENCODERS,
+    FROM_NOTHING,
+    InitialWeights,
+    PlanError,
+    Recipe,
+    merge_options,
+)
 from .request import Request
 from .survey import Survey
 
@@ -35,6 +42,9 @@ _FEW_UPDATES, _MANY_UPDATES = 2000, 20_000
 _MANY_ITERATIONS = 80
 #: Iterations below which PCAE's teacher has to follow faster.
 _SHORT_TEACHER = 10_000
+#: Rates of decorrelation in long and in short runs, and updates times rate of the
+#: study in which the second was measured.
+_SLOW_ETA, _FAST_ETA, _ETA_UPDATES = 1e-4, 1e-3, 0.54
 _CHECKPOINT_SECONDS = 600
 #: Share of the iterations on images of half the side, of progressive runs.
 _LOW = 0.8
@@ -160,10 +170,9 @@ class _Planner:
     def _encoder(self, method: str, init: Optional[InitialWeights]) -> str:
         pyramid = method == 'um-mae'
         if init is not None:
-            if method == 'clmae':
-                raise PlanError(
-                    '--init with --method clmae: its stem and feed-forward parts are '
-                    'in no public file; use another method')
+            if method in FROM_NOTHING:
+                raise PlanError(f'--init with --method {method}: '
+                                f'{FROM_NOTHING[method]}; use another method')
             encoder = self.request.encoder or init.encoder
             if encoder is None:
                 raise PlanError(
@@ -423,7 +432,10 @@ class _Planner:
         # A last iteration of an epoch may leave gradients to the next epoch.
         iters = math.ceil(self.num_images / recipe.batch)
         total = epochs * iters
-        self._learning_rate(config, recipe, total // recipe.accumulate)
+        updates = total // recipe.accumulate
+        self._learning_rate(config, recipe, updates)
+        if recipe.method == 'dbp-mae':
+            self._decorrelation_rate(config, updates)
         # In epochs, as several GPUs take fewer iterations.
         warmup = epochs / 10 if total >= _MANY_ITERATIONS else 0
         of_iters = dict(by_epoch=True, convert_to_iter_based=True)
@@ -465,6 +477,14 @@ class _Planner:
         # GPUs as well.
         config.auto_scale_lr = None
         self._note('learning rate', f'{optimizer.lr:.2g}', reason, self.request.lr)
+
+    def _decorrelation_rate(self, config: Config, updates: int) -> None:
+        """As much decorrelation in the whole run, whatever its length."""
+        eta = min(max(_ETA_UPDATES / max(updates, 1), _SLOW_ETA), _FAST_ETA)
+        config.custom_hooks[0].eta = eta
+        self._note('decorrelation', f'eta {eta:.2g}',
+                   f'of {updates:,} updates; {_FAST_ETA:g} was measured in short runs, '
+                   f'{_SLOW_ETA:g} is the default')
 
 
 def check_images(survey: Survey, num_images: int) -> None:

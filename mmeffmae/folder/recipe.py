@@ -31,6 +31,12 @@ METHODS = {
     'um-mae': 'um_mae/um-mae_swin-tiny_1xb256-amp-coslr-300e_folder.py',
     'pcae': 'pcae/pcae_vit-small-p16_1xb256-amp-coslr-300e_folder.py',
     'clmae': 'clmae/clmae_vit-small-p16_1xb256-amp-coslr-300e_folder.py',
+    'dbp-mae': 'dbp_mae/dbp-mae_vit-small-p16_1xb256-amp-coslr-300e_folder.py',
+}
+#: Methods that start from no file, and why.
+FROM_NOTHING = {
+    'clmae': 'its stem and feed-forward parts are in no public file',
+    'dbp-mae': 'decorrelation would change the encoder while the decoder warms up',
 }
 #: Class and name of each encoder; those of a family from the smallest on.
 ENCODERS = {

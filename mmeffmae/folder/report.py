@@ -29,7 +29,7 @@ from mmeffmae.visualization.report import (
     html_table,
 )
 
-from .recipe import SIZES
+from .recipe import FROM_NOTHING, SIZES
 
 #: Images among which neighbours are looked for, with and without a GPU.
 _EMBEDDED = dict(cuda=1000, cpu=256)
@@ -142,7 +142,7 @@ def _next(run: Run, record: Mapping[str, Any]) -> Iterable[str]:
         f'python tools/predict.py {config} {_quoted(run.checkpoint)} FOLDER '
         '--task embed'))
     start = f'--method {record["method"]} --encoder {record["encoder"]}'
-    if record['method'] == 'clmae':  # which starts from no file
+    if record['method'] in FROM_NOTHING:
         text = 'Train longer: give another work directory, and more minutes:'
     else:
         text = ('Train longer: give another work directory, and more minutes or the '

@@ -27,7 +27,13 @@ from mmeffmae.folder.header import Header
 from mmeffmae.folder.machine import Machine
 from mmeffmae.folder.measure import Speed
 from mmeffmae.folder.plan import make_plan
-from mmeffmae.folder.recipe import METHODS, PlanError, _pipeline, config_folder
+from mmeffmae.folder.recipe import (
+    FROM_NOTHING,
+    METHODS,
+    PlanError,
+    _pipeline,
+    config_folder,
+)
 from mmeffmae.folder.report import _next
 from mmeffmae.folder.request import Request
 from mmeffmae.folder.session import Session
@@ -403,6 +409,26 @@ def test_a_folder_on_the_device_becomes_a_backbone(photographs, tmp_path, capsys
             progressive=True, **dict(TINY, img_size=40))).run(dry_run=True)
 
 
+def test_a_folder_trains_decorrelated(photographs, tmp_path, capsys):
+    work_dir = tmp_path / 'run'
+    asked = dict(TINY, method='dbp-mae', epochs=2, progressive=True)
+    Session(photographs, work_dir, Request(**asked)).run()
+    assert 'eta 0.001: of 8 updates' in capsys.readouterr().out
+    matrices = load_checkpoint_safely(work_dir / 'epoch_2.pth')['decorrelation']
+    assert matrices['num_steps'] == 8 and len(matrices['layers']) == 6
+    weights = load_checkpoint_safely(work_dir / 'backbone.pth')['state_dict']
+    assert not [key for key in weights if 'decorrelation' in key]
+
+
+@pytest.mark.parametrize('epochs, eta', [(20, 1e-3), (60, .54 / 1200), (600, 1e-4)])
+def test_decorrelation_gets_as_far_in_runs_of_any_length(planned, epochs, eta):
+    """256 of 5,000 images are a step, 20 steps an epoch."""
+    hook, = planned(method='dbp-mae', epochs=epochs, img_size=224, patch_size=16
+                    ).config.custom_hooks
+    assert hook.type == 'mmeffmae.DecorrelationHook'
+    assert hook.eta == pytest.approx(eta)
+
+
 def test_little_memory_costs_steps_not_the_batch(planned):
     small = replace(GPU, memory=3 * 2**30)
     plan = planned(machine=small, img_size=224, patch_size=16, minutes=60)
@@ -440,18 +466,21 @@ def test_initial_weights_say_their_encoder(planned, tmp_path):
         assert (plan.recipe.encoder, plan.recipe.patch_size) == (name, 14)
         assert plan.recipe.img_size % 28 == 0
         assert plan.config.model.backbone.init_cfg.checkpoint.endswith('a.pth')
+        for method in FROM_NOTHING:
+            with pytest.raises(PlanError, match=f'{method}: .*use another method'):
+                planned(init=str(tmp_path / 'a.pth'), method=method)
 
 
-@pytest.mark.parametrize('method, encoder, trained_from', [
+@pytest.mark.parametrize('method, encoder, stock', [
     ('mae', 'vit-small', True), ('um-mae', 'swin-tiny', True),
-    ('clmae', 'vit-small', False)])
-def test_next_steps_fit_the_run(planned, tmp_path, method, encoder, trained_from):
+    ('clmae', 'vit-small', False), ('dbp-mae', 'vit-small', True)])
+def test_next_steps_fit_the_run(planned, tmp_path, method, encoder, stock):
     planned.survey.headers = [Header(500, 400, 3)] * 40
     config = planned(method=method, patch_size=16).config
     work_dir = tmp_path / 'of mine'
     run = SimpleNamespace(
         config=config, work_dir=work_dir, checkpoint=work_dir / 'epoch_1.pth',
-        backbone=work_dir / 'backbone.pth' if trained_from else None)
+        backbone=work_dir / 'backbone.pth' if stock else None)
     record = dict(method=method, encoder=encoder, folder=str(tmp_path / 'my photos'),
                   asked=dict(init=None))
     page = unescape('\n'.join(_next(run, record))).replace('\\\n', '')
@@ -461,13 +490,13 @@ def test_next_steps_fit_the_run(planned, tmp_path, method, encoder, trained_from
     again = TOOL['parse_args'](longer[2:longer.index('--minutes')])
     assert (again.method, again.encoder) == (method, encoder)
     assert again.folder == tmp_path / 'my photos'
-    assert again.init == (str(run.backbone) if trained_from else None)
+    assert again.init == (None if method in FROM_NOTHING else str(run.backbone))
     if method == 'um-mae':
         assert "type='mmeffmae.UMSwin'" in page and 'mmeffmae installed' in page
     # Necks and heads take what the backbone gives.
     dense = [words[2:] for words in commands
              if re.match('configs/(mask_rcnn|upernet)/', words[2])]
-    assert len(dense) == 2 * bool(trained_from)
+    assert len(dense) == 2 * stock
     for file, init, weights, _, *options in dense:
         assert (init, weights) == ('--init', str(run.backbone))
         cfg = Config.fromfile(Path(__file__).parents[2] / file)
