@@ -14,6 +14,7 @@ from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from torch import nn
 
+from mmeffmae.engine.optimizers.newton_schulz import orthogonalisation_macs
 from mmeffmae.engine.sharding import wrap_attention_and_ffn
 from mmeffmae.evaluation.building import build_model, quiet
 from mmeffmae.evaluation.cost import count_macs, saved_bytes
@@ -24,8 +25,8 @@ from mmeffmae.registry import MODELS
 _STATE_BYTES = 16
 #: See :mod:`mmeffmae.benchmarks.cost_map`.
 _OPTIMIZER_BYTES = 28
-#: Newton-Schulz iterations of ``torch.optim.Muon``.
-_MUON_ITERATIONS = 5
+#: Of an orthogonalised matrix, in bfloat16.
+_UPDATE_BYTES = 2
 
 
 class Phase(NamedTuple):
@@ -58,7 +59,7 @@ class Parts:
         fixed_bytes: Kept whatever the batch, such as weights in bfloat16.
         teacher_weights: Parameters of a teacher.
         muon_weights: Trained parameters that have one moment instead of two.
-        step_macs: Multiply-adds of Muon, of a step.
+        step_macs: Multiply-adds of Muon, of a step, which the GPUs of a node share.
     """
 
     phases: tuple[Phase, ...]
@@ -123,8 +124,7 @@ def count_parts(config: Config) -> Parts:
         fixed_bytes=fixed_bytes,
         teacher_weights=_size(teacher) if teacher is not None else 0,
         muon_weights=sum(m * n for m, n in matrices),
-        # A product with its transpose, the square of that, one with the matrix.
-        step_macs=_MUON_ITERATIONS * sum(2 * m**2 * n + m**3 for m, n in matrices))
+        step_macs=sum(map(orthogonalisation_macs, matrices)))
 
 
 def _size(module: nn.Module) -> int:
@@ -158,11 +158,11 @@ def _sizes(
             for begin, end, size in zip(ends, ends[1:], [*sizes, last])]
 
 
-def _muon_matrices(model: nn.Module, config: Config) -> list[list[int]]:
-    """Shapes of what Muon trains, the shorter side first."""
+def _muon_matrices(model: nn.Module, config: Config) -> list[torch.Size]:
+    """Shapes of what Muon trains."""
     with quiet():
         groups = build_optim_wrapper(model, config.optim_wrapper).param_groups
-    return [sorted(p.shape) for group in groups if group.get('muon')
+    return [p.shape for group in groups if group.get('muon')
             for p in group['params']]
 
 
@@ -282,7 +282,10 @@ def _times(
         exchanged = 2 * others * 4 * parts.weights
         hidden = backward / rounds  # of the last micro-batch alone
     waited = max(0., exchanged / link - hidden)
-    # Every GPU orthogonalises every matrix.
-    optimizer = (2 * parts.step_macs / machine.flops
+    # The GPUs of a node share the matrices of Muon, and exchange them afterwards.
+    sharing = min(gpus, machine.node)
+    shared = (sharing - 1) / sharing * _UPDATE_BYTES * parts.muon_weights
+    optimizer = (2 * parts.step_macs / sharing / machine.flops
+                 + shared / machine.node_link
                  + _OPTIMIZER_BYTES * held / machine.bandwidth)
     return forward + backward + waited + optimizer, waited

@@ -50,6 +50,19 @@ def test_many_gpus_wait_for_the_slowest_link():
     assert within['step_seconds'] == pytest.approx(1.001)
 
 
+def test_the_gpus_of_a_node_share_muons_work():
+    """60 GFLOP: 10 ms; an eighth, and 7 / 8 of 100 MB of updates at 100 GB/s."""
+    parts = replace(PARTS, step_macs=3e10, muon_weights=5 * 10**7)
+    for gpus, seconds in ((1, .01), (8, .01 / 8 + 7 / 8 * 1e-3)):
+        plain, muon = (predict(of, MACHINE, gpus, 1000 * gpus, 1000)['step_seconds']
+                       for of in (PARTS, parts))
+        assert muon - plain == pytest.approx(seconds)
+    fast = replace(MACHINE, net_link=1e20)  # each of two nodes shares for itself
+    plain, muon = (predict(of, fast, 16, 16000, 1000)['step_seconds']
+                   for of in (PARTS, parts))
+    assert muon - plain == pytest.approx(.01 / 8 + 7 / 8 * 1e-3)
+
+
 def test_sharded_and_recomputed():
     parts = replace(PARTS, phases=(Phase(1., 1e9, 5e8), ))
     run = predict(parts, MACHINE, 8, 8000, 500, sharded=True)

@@ -1,12 +1,15 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
+import math
 from collections.abc import Callable, Iterable
 from typing import Any, Optional, Union
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
 from mmeffmae.registry import OPTIMIZERS
+
+from .newton_schulz import NodeSharing
 
 
 @OPTIMIZERS.register_module()
@@ -21,6 +24,11 @@ class MuonAdamW(Optimizer):
 
         paramwise_cfg = dict(custom_keys={'qkv.weight': dict(muon=True)})
 
+    It computes what ``torch.optim.Muon`` does, up to rounding in bfloat16, with
+    all matrices of a shape in one product instead of one by one, which a GPU would
+    mostly wait for; and the processes of a computer share the matrices, which are
+    equal on all of them under data parallelism.
+
     Args:
         params: Parameters or groups.
         lr: Learning rate of both.
@@ -32,7 +40,6 @@ class MuonAdamW(Optimizer):
         fused: Of AdamW: one kernel for a whole step.
 
     Raises:
-        RuntimeError: This torch has no Muon.
         ValueError: No group has ``muon=True``, or one that has it holds a
             parameter that is not a matrix.
     """
@@ -48,10 +55,6 @@ class MuonAdamW(Optimizer):
         nesterov: bool = True,
         fused: bool = False,
     ) -> None:
-        if not hasattr(torch.optim, 'Muon'):
-            raise RuntimeError(
-                f'torch {torch.__version__} has no Muon (MuonAdamW): install '
-                'torch 2.9 or newer, or use AdamW')
         super().__init__(
             params,
             dict(
@@ -69,9 +72,14 @@ class MuonAdamW(Optimizer):
                 'no group of parameters has muon=True (MuonAdamW): name the '
                 "hidden matrices, such as paramwise_cfg=dict(custom_keys={"
                 "'qkv.weight': dict(muon=True)}), or use AdamW")
-        # They fill in the defaults that the groups lack.
-        self._muon = torch.optim.Muon(matrices, adjust_lr_fn='match_rms_adamw')
+        odd = [p for group in matrices for p in group['params'] if p.ndim != 2]
+        if odd:
+            raise ValueError(
+                f'a parameter of shape {tuple(odd[0].shape)} has muon=True (MuonAdamW), '
+                'which is for matrices: name weights of linear layers alone')
+        # It fills in the defaults that the groups lack.
         self._adamw = AdamW(others, fused=fused) if others else None
+        self._sharing: Optional[NodeSharing] = None
 
     def _split(self) -> tuple[list[dict], list[dict]]:
         groups: tuple[list[dict], list[dict]] = ([], [])
@@ -86,11 +94,54 @@ class MuonAdamW(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        # The groups and the state are this optimizer's: loading replaces them.
         matrices, others = self._split()
-        self._muon.param_groups, self._muon.state = matrices, self.state
-        self._muon.step()
+        if self._sharing is None:
+            self._sharing = NodeSharing()
+        for group in matrices:
+            self._step_matrices(group, self._sharing)
         if self._adamw is not None:
+            # The groups and the state are this optimizer's: loading replaces them.
             self._adamw.param_groups, self._adamw.state = others, self.state
             self._adamw.step()
         return loss
+
+    def _step_matrices(self, group: dict[str, Any], sharing: NodeSharing) -> None:
+        """A step of Muon; gradients of data-parallel processes are equal."""
+        parameters = [p for p in group['params'] if p.grad is not None]
+        if not parameters:
+            return
+        gradients = [p.grad for p in parameters]
+        momenta = [self._momentum(p) for p in parameters]
+        torch._foreach_lerp_(momenta, gradients, 1 - group['momentum'])
+        updates = momenta
+        if group['nesterov']:
+            updates = torch._foreach_lerp(gradients, momenta, group['momentum'])
+        torch._foreach_mul_(parameters, 1 - group['lr'] * group['weight_decay'])
+        for members in _of_equal_shape(parameters):
+            directions = sharing.orthogonalise(
+                [_wide(updates[i]) for i in members], group['eps'])
+            # An orthogonal m × n has a root mean square of 1 / sqrt(max(m, n)), the
+            # steps of AdamW one of about 0.2.
+            rate = 0.2 * math.sqrt(directions.size(-1)) * group['lr']
+            torch._foreach_add_(
+                [_wide(parameters[i]) for i in members],
+                directions.to(parameters[members[0]].dtype).unbind(), alpha=-rate)
+
+    def _momentum(self, parameter: nn.Parameter) -> Tensor:
+        state = self.state[parameter]
+        if 'momentum_buffer' not in state:
+            state['momentum_buffer'] = torch.zeros_like(parameter)
+        return state['momentum_buffer']
+
+
+def _wide(matrix: Tensor) -> Tensor:
+    """A matrix or its transpose, with no more rows than columns."""
+    return matrix.mT if matrix.size(0) > matrix.size(1) else matrix
+
+
+def _of_equal_shape(matrices: Iterable[Tensor]) -> Iterable[list[int]]:
+    """Their numbers, together where one is another's size or its transpose's."""
+    found: dict[tuple, list[int]] = {}
+    for i, matrix in enumerate(matrices):
+        found.setdefault((*_wide(matrix).shape, matrix.dtype), []).append(i)
+    return found.values()

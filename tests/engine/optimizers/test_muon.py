@@ -1,14 +1,21 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
 import copy
+import os
+import subprocess
+import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
-from torch import nn
+from torch import distributed, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
 
 from mmeffmae.engine.optimizers import MuonAdamW
+from mmeffmae.engine.optimizers.newton_schulz import orthogonalisation_macs
 from mmeffmae.registry import MODELS
 
 ROOT = Path(__file__).parents[3]
@@ -52,6 +59,97 @@ def test_is_muon_and_adamw():
     assert set(optimizer.state[ours[0].weight]) == {'momentum_buffer'}
 
 
+#: Wide and tall ones of a size, alone and several.
+SHAPES = [(24, 8), (8, 8), (8, 24), (16, 8), (24, 8)]
+
+
+def matrices_of(seed):
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(shape, generator=generator) for shape in SHAPES]
+
+
+def stepped(make, steps=3):
+    """Matrices and momenta after steps on gradients; the fourth has none at first."""
+    parameters = [nn.Parameter(m) for m in matrices_of(0)]
+    optimizer = make(parameters)
+    for step in range(steps):
+        for i, (p, gradient) in enumerate(zip(parameters, matrices_of(step + 1))):
+            p.grad = gradient if (i, step) != (3, 0) else None
+        optimizer.step()
+    return parameters, [optimizer.state[p]['momentum_buffer'] for p in parameters]
+
+
+def muon_of(parameters):
+    return MuonAdamW([dict(params=parameters, muon=True)], lr=.1, weight_decay=.1)
+
+
+@pytest.mark.parametrize('nesterov', [True, False])
+def test_matrices_of_all_shapes_at_once_step_as_one_by_one(nesterov):
+    def ours(parameters):
+        return MuonAdamW([dict(params=parameters, muon=True, nesterov=nesterov)],
+                         lr=.1, weight_decay=.1)
+
+    def theirs(parameters):
+        return torch.optim.Muon(parameters, lr=.1, weight_decay=.1, eps=1e-8,
+                                nesterov=nesterov, adjust_lr_fn='match_rms_adamw')
+
+    (weights, momenta), (expected, their_momenta) = stepped(ours), stepped(theirs)
+    for mine, other in zip(momenta, their_momenta):
+        assert torch.equal(mine, other)
+    for mine, other, first in zip(weights, expected, matrices_of(0)):
+        torch.testing.assert_close(mine, other, atol=2e-3, rtol=0)
+        assert (other - first).abs().max() > .1
+
+
+class CountedOps(TorchDispatchMode):
+    """How often the device is asked for what."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls = Counter()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.calls[function.overloadpacket.__name__] += 1
+        return function(*args, **(kwargs or {}))
+
+
+def test_products_are_of_shapes_not_of_matrices():
+    """A GPU would wait for each. Two shapes in the first step, then three."""
+    with CountedOps() as ops:
+        stepped(muon_of, steps=2)
+    assert (ops.calls['bmm'], ops.calls['baddbmm']) == (5 * 5, 5 * 10)
+    assert not {'mm', 'addmm', 'matmul'} & set(ops.calls)
+
+
+def _work_on_a_rank(rank, folder):
+    distributed.init_process_group(
+        'gloo', f'file://{folder}/store', rank=rank, world_size=2)
+    with FlopCounterMode(display=False) as counter:
+        result = stepped(muon_of)
+    torch.save((*result, counter.get_total_flops()), folder / f'{rank}.pth')
+    distributed.barrier()
+    os._exit(0)  # Gloo's destructors wait for each other, now and then for ever.
+
+
+def test_two_processes_share_the_work_and_step_as_one(tmp_path):
+    # New interpreters: a fork of a process with threads can hang.
+    workers = [
+        subprocess.Popen([sys.executable, __file__, str(rank), str(tmp_path)])
+        for rank in range(2)
+    ]
+    for worker in workers:
+        assert worker.wait(240) == 0
+    alone = stepped(muon_of)
+    for rank in range(2):
+        *shared, flops = torch.load(tmp_path / f'{rank}.pth')
+        for expected, found in zip(alone, shared):
+            assert all(map(torch.equal, expected, found))
+        # The first of two or three 8 × 24, and the only one of the other shapes.
+        wide, square, half = map(orthogonalisation_macs, ((8, 24), (8, 8), (8, 16)))
+        assert flops / 2 == 3 * (2 - rank) * wide + (1 - rank) * (
+            3 * square + 2 * half)
+
+
 def test_resume_and_schedule():
     unbroken = model_of()
     optimizer = MuonAdamW(groups_of(unbroken), lr=.02)
@@ -76,7 +174,7 @@ def test_needs_hidden_matrices():
     model = model_of()
     with pytest.raises(ValueError, match='no group of parameters has muon=True'):
         MuonAdamW(model.parameters())
-    with pytest.raises(ValueError, match='2D'):
+    with pytest.raises(ValueError, match=r'shape \(5,\) has muon=True'):
         MuonAdamW([dict(params=[model[0].bias], muon=True)])
 
 
@@ -97,3 +195,7 @@ def test_config_gives_it_the_matrices_of_blocks():
              for p in g['params']}
     assert decay['backbone.layers.0.attn.qkv.weight'] == .05
     assert decay['backbone.layers.0.attn.qkv.bias'] == 0
+
+
+if __name__ == '__main__':
+    _work_on_a_rank(int(sys.argv[1]), Path(sys.argv[2]))
