@@ -75,8 +75,8 @@ class MuonAdamW(Optimizer):
         odd = [p for group in matrices for p in group['params'] if p.ndim != 2]
         if odd:
             raise ValueError(
-                f'a parameter of shape {tuple(odd[0].shape)} has muon=True (MuonAdamW), '
-                'which is for matrices: name weights of linear layers alone')
+                f'a parameter of shape {tuple(odd[0].shape)} has muon=True '
+                '(MuonAdamW), which is for matrices: name linear layers alone')
         # It fills in the defaults that the groups lack.
         self._adamw = AdamW(others, fused=fused) if others else None
         self._sharing: Optional[NodeSharing] = None
