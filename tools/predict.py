@@ -1,7 +1,6 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
 """Classify, detect, segment, reconstruct or embed an image or a folder."""
 import argparse
-import json
 import sys
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from mmengine.config import Config, DictAction
 from mmeffmae.checkpoint.loading import CheckpointError
 from mmeffmae.datasets.transforms.load_image import UnreadableImage
 from mmeffmae.evaluation.building import build_model, load_weights
+from mmeffmae.evaluation.record import write_json
 from mmeffmae.inference import (
     Predictor,
     embed_images,
@@ -55,11 +55,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def write_json(path: Path, values: object) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(values, indent=1) + '\n')
-
-
 def target(file: Path, root: Path, out: Path) -> Path:
     """Where the picture of a file goes, below the folders it has."""
     local = file.relative_to(root) if root.is_dir() else Path(file.name)
@@ -84,7 +79,7 @@ def predict(args: argparse.Namespace, config: Config, files: list[Path]) -> list
             classes = sample.pred_sem_seg.data[0].numpy().astype('uint8')
             save_picture(classes, path.with_suffix('.classes.png'))
         found[str(file)] = predictor.describe(sample)
-    write_json(Path(args.out) / 'predictions.json', found)
+    write_json(found, Path(args.out) / 'predictions.json')
     return unreadable
 
 
@@ -121,12 +116,13 @@ def embed(args: argparse.Namespace, config: Config, files: list[Path]) -> list[s
     names = [str(file) for file in kept]
     out = Path(args.out)
     indices, cosines = nearest_neighbours(features, args.neighbours)
-    write_json(out / 'neighbours.json', {
+    write_json({
         name: [[names[i], round(cosine, 4)] for i, cosine in zip(row, values)]
-        for name, row, values in zip(names, indices.tolist(), cosines.tolist())})
+        for name, row, values in zip(names, indices.tolist(), cosines.tolist())
+    }, out / 'neighbours.json')
     pairs = near_duplicates(features, args.duplicate_thr)
-    write_json(out / 'near_duplicates.json',
-               [[names[i], names[j], round(cosine, 4)] for i, j, cosine in pairs])
+    write_json([[names[i], names[j], round(cosine, 4)] for i, j, cosine in pairs],
+               out / 'near_duplicates.json')
     np.savez(out / 'embeddings.npz', features=features.numpy(), files=names)
     print(f'{len(names)} images, {features.shape[1]} features each; '
           f'{len(pairs)} pairs of near-duplicates')

@@ -101,8 +101,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     try:
         session_of(args).run(args.dry_run)
-    except (ConfigError, CheckpointError, FileNotFoundError,
-            FloatingPointError) as error:
+    except (ConfigError, CheckpointError, OSError, FloatingPointError) as error:
         sys.exit(f'error: {error}')
     except torch.cuda.OutOfMemoryError as error:
         sys.exit(f'error: {error}\nThe GPU had more memory when the run was planned. '

@@ -16,10 +16,9 @@ from mmengine.config import Config, DictAction
 
 from mmeffmae.config_hash import config_hash
 from mmeffmae.evaluation.downstream import DownstreamRun
-from mmeffmae.evaluation.record import file_hash, provenance
+from mmeffmae.evaluation.record import file_hash, provenance, write_json
 
 from .label_share import write_share
-from .shards import write_shard
 
 TRAIN = Path(__file__).parents[2] / 'tools' / 'train.py'
 
@@ -121,7 +120,7 @@ class DenseRun:
             backbone=self.backbone and dict(
                 path=str(self.backbone), hash=file_hash(self.backbone)),
             train_command=['python', 'tools/train.py', *command[2:]])
-        write_shard({**content, **provenance()}, shard)
+        write_json({**content, **provenance()}, shard)
         return shard
 
 

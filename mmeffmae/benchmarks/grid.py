@@ -8,11 +8,11 @@ from typing import Any, Optional
 
 from mmengine.device import get_device
 
-from mmeffmae.evaluation.record import provenance
+from mmeffmae.evaluation.record import provenance, write_json
 
 from .claim import claim
 from .probing import probe_encoder
-from .shards import Shards, read_json, write_shard
+from .shards import Shards, read_json
 from .step_time import measure_arms
 from .study import FRACTIONS, Study
 from .target import fix_target
@@ -77,7 +77,7 @@ class Grid:
                                 self.work_dir / 'timing', rounds)
             for arm, result in arms.items():
                 result['setting'] = settings[arm]
-            write_shard(
+            write_json(
                 dict(kind='timing', arms=arms, **provenance(get_device())),
                 self.shards.timing)
             self._set_budgets(arms)
@@ -137,7 +137,7 @@ class Grid:
             steps = self.study.steps_for(of['images'], of['views'],
                                          of['step_seconds']['median'])
             budgets.setdefault(arm, steps)
-        write_shard(
+        write_json(
             dict(kind='budget', budget=dict(self.study.budget), steps=budgets), path)
 
     def _steps(self, arm: str) -> int:
@@ -161,7 +161,7 @@ class Grid:
             self._check_time()
             values = probe_encoder(
                 self.study.probed(arm), seed, None, self.study.probes)
-            write_shard(
+            write_json(
                 dict(kind='untrained', seed=seed, values=values,
                      **provenance(get_device())), path)
 
@@ -211,7 +211,7 @@ class Grid:
                path: Path, **others: Any) -> None:
         of_step = read_json(self.shards.timing)['arms'][run.arm]
         steps = run.end(fraction)
-        write_shard(
+        write_json(
             dict(
                 arm=run.arm,
                 key=self._key(run),

@@ -14,15 +14,15 @@ from torch import nn
 
 from mmeffmae.checkpoint.interop import read_backbone
 from mmeffmae.config_hash import config_hash
-from mmeffmae.datasets.device_images import of_files
 from mmeffmae.evaluation.building import build_model, load_weights, probe_task
 from mmeffmae.evaluation.finetune import FinetuneSchedule
 from mmeffmae.evaluation.probes import finetune
-from mmeffmae.evaluation.record import file_hash, provenance
+from mmeffmae.evaluation.record import file_hash, provenance, write_json
+from mmeffmae.inference import loader_settings
 
 from .dense import DenseRun
 from .picture import picture
-from .shards import read_json, write_shard
+from .shards import read_json
 from .statistics import resolved
 from .tables import markdown_table, measured
 
@@ -96,7 +96,7 @@ class ClassRun:
         if self.backbone is not None:
             print(load_weights(model.backbone, self.backbone, 'backbone.')[1])
         values, settings = self._finetune(config, model)
-        write_shard(dict(
+        write_json(dict(
             data=_data_name(config), config=str(self.config), init=self.init,
             share=self.share, seed=self.seed, iterations=self.schedule.steps,
             values=values, settings=settings, backbone=self.backbone and dict(
@@ -123,15 +123,12 @@ class ClassRun:
 
 
 def labelled_images(config: Config, root: Path) -> dict[str, Any]:
-    """Settings of a folder of classes, read as the pre-training reads images."""
-    pipeline = of_files(config.train_dataloader.dataset)['pipeline']
-    load = next(step for step in pipeline
-                if step['type'].split('.')[-1].startswith('Load'))
+    """Settings of a folder of classes, whole images with the pre-training's bands."""
     size = config.model.backbone.img_size
     return dict(
         type='mmeffmae.LabelledImages', data_root=str(root), test_mode=True,
         pipeline=[
-            dict(load),
+            loader_settings(config),
             dict(type='mmpretrain.ResizeEdge', scale=size, backend='cv2',
                  interpolation='bicubic'),
             dict(type='mmpretrain.CenterCrop', crop_size=size),

@@ -5,17 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mmeffmae.engine.storage import AtomicLocalBackend
-
 
 def read_json(path: Path) -> dict[str, Any]:
     """Read a shard."""
     return json.loads(path.read_text())
-
-
-def write_shard(content: dict[str, Any], path: Path) -> None:
-    """Write a shard; it is there in full or not at all."""
-    AtomicLocalBackend().put_text(json.dumps(content, indent=2) + '\n', path)
 
 
 @dataclass(frozen=True)

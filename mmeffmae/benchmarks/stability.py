@@ -15,9 +15,9 @@ from mmengine.runner import Runner
 from torch import Tensor
 
 from mmeffmae.checkpoint import register_safe_loader
-from mmeffmae.evaluation.record import provenance
+from mmeffmae.evaluation.record import provenance, write_json
 
-from .shards import read_json, write_shard
+from .shards import read_json
 from .step_time import new_runner
 from .study import Study, training_config
 from .tables import markdown_table
@@ -122,7 +122,7 @@ class StabilityRun:
             runner.train()
         except FloatingPointError as error:  # of NonFiniteGuardHook
             print(f'  {error}')
-        write_shard(
+        write_json(
             dict(
                 kind='stability', study=self.study.path.stem, arm=self.arm,
                 factor=self.factor, lr=rate, seed=self.seed, steps=steps,

@@ -5,7 +5,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from .shards import Shards, read_json, write_shard
+from mmeffmae.evaluation.record import write_json
+
+from .shards import Shards, read_json
 from .statistics import target_value
 
 
@@ -52,7 +54,7 @@ def fix_target(
             f'({candidates[0]}, {len(candidates)} shards): restore the file; a '
             'target that is fixed now could be chosen after the result. To start '
             'over, remove the shards of all candidates')
-    write_shard(
+    write_json(
         _target(shards, baseline, probe, untrained, final), shards.target)
     return read_target(shards)
 

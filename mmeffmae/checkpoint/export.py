@@ -33,7 +33,7 @@ from typing import Any
 import mmengine
 import torch
 from mmengine.config import Config
-from mmengine.registry import MODELS
+from mmengine.registry import MODELS, WEIGHT_INITIALIZERS
 from mmpretrain.models import VisionTransformer
 from torch import Tensor, nn
 
@@ -51,7 +51,8 @@ _PREFIX = 'backbone.'
 _ARCH_NAMES = ('deit-tiny', 'deit-small', 'base', 'large', 'huge')
 #: Output forms of classifiers.
 _POOLED = ('avg_featmap', 'cls_token')
-_SCOPES = ('mmeffmae', 'mmpretrain', 'mmengine', 'mmcv')
+#: Where the classes of a config from a checkpoint may be registered.
+_SCOPES = ('mmeffmae', 'mmpretrain', 'mmengine')
 #: Largest difference of features between encoder and export, relative to the
 #: largest feature.
 FEATURE_TOLERANCE = 1e-4
@@ -221,7 +222,7 @@ def build_encoder(settings: Mapping[str, Any], trusted: bool) -> nn.Module:
     backbone.pop('init_cfg', None)
     scope = settings.get('default_scope') or 'mmpretrain'
     if not trusted:
-        _check_types([backbone, dict(type=f'{scope}.')])
+        _check_types(backbone, scope)
     try:
         with MODELS.switch_scope_and_registry(scope) as registry:
             return registry.build(backbone)
@@ -231,19 +232,32 @@ def build_encoder(settings: Mapping[str, Any], trusted: bool) -> nn.Module:
             f'({error}): give the config of the run with --config') from error
 
 
-def _check_types(value: Any) -> None:
+def _check_types(value: Any, scope: str) -> None:
     if isinstance(value, Mapping):
+        scope = value.get('_scope_', scope)
         name = value.get('type')
-        if isinstance(name, str) and '.' in name and (
-                name.count('.') > 1 or name.split('.')[0] not in _SCOPES):
+        if name is not None and not _is_registered(name, scope):
             raise CheckpointError(
-                f'the config in the checkpoint builds {name!r}, which is no '
-                f'registered class of {", ".join(_SCOPES)}: if you trust it, '
+                f'the config in the checkpoint builds {name!r} (scope {scope}), which '
+                f'is no registered class of {", ".join(_SCOPES)}: if you trust it, '
                 'give the config file with --config')
         value = list(value.values())
     if isinstance(value, (list, tuple)):
         for item in value:
-            _check_types(item)
+            _check_types(item, scope)
+
+
+def _is_registered(name: str, scope: str) -> bool:
+    """Whether a registry holds a name; for others it imports what it is told."""
+    *of, key = name.split('.')
+    if len(of) > 1 or not {scope, *of} <= {*_SCOPES}:
+        return False
+    for root in (MODELS, WEIGHT_INITIALIZERS):
+        with root.switch_scope_and_registry(of[0] if of else scope) as registry:
+            registry.import_from_location()
+        if key in registry.module_dict or not of and key in root.module_dict:
+            return True
+    return False
 
 
 def stock_config(encoder: nn.Module) -> dict[str, Any]:

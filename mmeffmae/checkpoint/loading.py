@@ -11,6 +11,7 @@ for files whose origin is known: the environment variable
 distributed run sees.
 """
 import argparse
+import hashlib
 import logging
 import os
 import re
@@ -248,7 +249,9 @@ def load_from_http_safely(filename: str,
         dict: As :func:`load_checkpoint_safely`.
     """
     folder = Path(torch.hub.get_dir()) / 'checkpoints'
-    file = folder / Path(urlparse(filename).path).name
+    # Files of one name lie at many addresses.
+    address = hashlib.sha256(filename.encode()).hexdigest()[:12]
+    file = folder / f'{address}_{Path(urlparse(filename).path).name}'
     # One process of each machine downloads, the others wait for the file.
     if get_local_rank() == 0 and not file.exists():
         folder.mkdir(parents=True, exist_ok=True)

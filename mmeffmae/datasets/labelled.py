@@ -1,6 +1,5 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
 """A folder of images with one sub-folder a class, and a fixed held-out part."""
-from collections import Counter
 from collections.abc import Sequence
 from os.path import expanduser
 from typing import Any
@@ -44,12 +43,13 @@ def held_out_indices(labels: Sequence[int], held_out: int) -> set[int]:
     Returns:
         set[int]: Indices of the chosen samples.
     """
-    sizes = Counter(labels)
-    quotas = held_out_quotas(dict(sizes), held_out)
+    members: dict[int, list[int]] = {}
+    for i, label in enumerate(labels):
+        members.setdefault(label, []).append(i)
+    sizes = {label: len(of) for label, of in members.items()}
     chosen: set[int] = set()
-    for c, quota in quotas.items():
-        members = [i for i, label in enumerate(labels) if label == c]
-        chosen.update(members[(2 * j + 1) * sizes[c] // (2 * quota)]
+    for c, quota in held_out_quotas(sizes, held_out).items():
+        chosen.update(members[c][(2 * j + 1) * sizes[c] // (2 * quota)]
                       for j in range(quota))
     return chosen
 

@@ -1,7 +1,7 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
 """Any folder of images, without labels."""
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from os.path import expanduser
 from typing import Any
 
@@ -67,13 +67,26 @@ def find_images(folder: str, owner: str,
     return images
 
 
-def walk_files(root: str) -> Iterator[str]:
+def walk_files(
+    root: str,
+    unreachable: Callable[[str, str], None] = lambda name, reason: None,
+) -> Iterator[str]:
     """Regular files below a local folder, relative to it; hidden ones are not.
 
     mmengine's listing follows links in circles until the system refuses.
+
+    Args:
+        root: The folder.
+        unreachable: Called with the name of a folder or link behind which there
+            may be files, and why they are not reached.
     """
+
+    def refused(error: OSError) -> None:
+        unreachable(os.path.relpath(error.filename, root),
+                    f'a folder that cannot be read: {error.strerror}')
+
     above = {root: {os.path.realpath(root)}}
-    for folder, folders, names in os.walk(root, followlinks=True):
+    for folder, folders, names in os.walk(root, onerror=refused, followlinks=True):
         seen = above.pop(folder)
         kept = []
         for name in folders:
@@ -85,8 +98,12 @@ def walk_files(root: str) -> Iterator[str]:
         folders[:] = kept
         for name in names:
             path = os.path.join(folder, name)
-            if not name.startswith('.') and os.path.isfile(path):
+            if name.startswith('.'):
+                continue
+            if os.path.isfile(path):
                 yield os.path.relpath(path, root)
+            elif not os.path.exists(path):
+                unreachable(os.path.relpath(path, root), 'a link to nothing')
 
 
 def read_list(file: str, owner: str) -> list[str]:

@@ -276,9 +276,10 @@ def init_processes(cfg: Config) -> None:
     on_cpu = get_device() == 'cpu'
     if 'strategy' not in cfg:  # which wraps the model by itself, such as FSDP
         cfg.model_wrapper_cfg = _model_wrapper(cfg, on_cpu)
+    if cfg.launcher == 'mpi' or on_cpu:  # mmengine knows MPI's rank alone
+        os.environ.update(_variables(cfg.launcher))
     if not on_cpu:
         return
-    os.environ.update(_variables(cfg.launcher))
     if not torch.distributed.is_initialized():
         torch.distributed.init_process_group('gloo')
 
@@ -286,15 +287,14 @@ def init_processes(cfg: Config) -> None:
 def _model_wrapper(cfg: Config, on_cpu: bool) -> dict[str, Any]:
     """Mmengine's default wrapper, or the config's, with views of buckets."""
     wrapper = dict(cfg.get('model_wrapper_cfg') or {})
-    if on_cpu or not wrapper:
+    wrapper.setdefault('type', _DDP)
+    if str(wrapper['type']).endswith(_DDP):
         wrapper = {
             'broadcast_buffers': False,
             'find_unused_parameters': cfg.get('find_unused_parameters', False),
+            'gradient_as_bucket_view': True,
             **wrapper
         }
-    wrapper.setdefault('type', _DDP)
-    if str(wrapper['type']).endswith(_DDP):
-        wrapper.setdefault('gradient_as_bucket_view', True)
     if on_cpu:
         wrapper['device_ids'] = None
     return wrapper

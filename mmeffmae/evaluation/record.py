@@ -7,11 +7,12 @@ import sys
 from datetime import datetime, timezone
 from os import PathLike
 from pathlib import Path
-from typing import Union
+from typing import Any, Union
 
 import torch
 
 from mmeffmae.engine.hooks.environment import describe_environment
+from mmeffmae.engine.storage import AtomicLocalBackend
 
 
 def file_hash(path: Union[str, PathLike]) -> str:
@@ -32,8 +33,14 @@ def provenance(device: Union[str, torch.device] = 'cpu') -> dict:
         **describe_environment())
 
 
-def write_json(result: dict, path: Union[str, PathLike]) -> None:
-    """Write a result file; missing folders are made."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(result, indent=2) + '\n')
+def write_json(result: Any, path: Union[str, PathLike]) -> None:
+    """Write a result file; it is there in full or not at all.
+
+    Args:
+        result: Plain values.
+        path: Where; missing folders are made.
+
+    Raises:
+        OSError: It cannot be written; what was there stays.
+    """
+    AtomicLocalBackend().put_text(json.dumps(result, indent=2) + '\n', Path(path))

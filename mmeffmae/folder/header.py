@@ -2,7 +2,7 @@
 """What the first bytes of an image file say, without decoding it."""
 import struct
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +10,8 @@ from PIL import Image, UnidentifiedImageError
 
 from mmeffmae.datasets.transforms.load_image import BROKEN, UnreadableImage
 
-#: Bands of Pillow's modes; palettes and CMYK are read as three.
-_BANDS = {'1': 1, 'L': 1, 'LA': 1, 'I': 1, 'F': 1}
+#: Bands of Pillow's modes; palettes, CMYK and grey with alpha are read as three.
+_BANDS = {'1': 1, 'L': 1, 'I': 1, 'F': 1}
 _PNG = b'\x89PNG\r\n\x1a\n'
 
 
@@ -25,17 +25,25 @@ class Header:
         bands: 1 for grey, 3 for colour, else as many as there are.
         kind: Type of the values, as numpy names it: ``'uint8'``, ``'uint16'``.
         notes: What reading it as a photograph of 8 bits changes.
+        stored: Bands that lie in the file, where that is another number.
     """
     width: int
     height: int
     bands: int
     kind: str = 'uint8'
     notes: tuple[str, ...] = ()
+    stored: int = 0
 
     @property
     def photograph(self) -> bool:
         """Whether the stack's loader reads it without loss."""
         return self.kind == 'uint8' and self.bands in (1, 3)
+
+    def with_bands(self, bands: int) -> 'Header':
+        """The same with all bands of the file, if they are as many."""
+        if self.stored != bands:
+            return self
+        return replace(self, bands=bands, notes=())
 
 
 def read_header(path: Path) -> Header:
@@ -68,23 +76,26 @@ def _of_pillow(path: Path) -> Header:
         # The survey has its own limit, and says so.
         warnings.simplefilter('ignore', Image.DecompressionBombWarning)
         with Image.open(path) as image:
-            mode, (width, height) = image.mode, image.size
+            mode, form, (width, height) = image.mode, image.format, image.size
             animated = getattr(image, 'is_animated', False)
-            deep = _is_deep_png(path) if image.format == 'PNG' else False
-            if image.format == 'TIFF' and (mode[:1] in 'IF' or animated):
+            deep = _is_deep_png(path) if form == 'PNG' else False
+            if form == 'TIFF' and (mode[:1] in 'IF' or animated):
                 return _of_tiff(path)
     notes = []
+    stored = 4 if mode in ('RGBA', 'RGBX') or (mode, form) == ('CMYK', 'TIFF') else 0
     if mode == 'P':
         notes.append('palette, read as colour')
     elif mode in ('CMYK', 'YCCK'):
         notes.append('CMYK, read as RGB')
+    elif stored and form == 'TIFF':
+        notes.append('fourth band of a TIFF, dropped (--channels 4 reads it)')
     elif mode in ('RGBA', 'LA', 'PA', 'La', 'RGBa'):
         notes.append('alpha channel, dropped')
     if animated:
         notes.append('animated, the first frame is read')
     kind = 'uint16' if deep or mode.startswith('I') else 'uint8'
     bands = _BANDS.get(mode, 1 if mode.startswith('I;16') else 3)
-    return Header(width, height, bands, kind, tuple(notes))
+    return Header(width, height, bands, kind, tuple(notes), stored)
 
 
 def _is_deep_png(path: Path) -> bool:

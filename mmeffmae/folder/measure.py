@@ -14,6 +14,7 @@ from mmengine.registry import DATASETS, init_default_scope
 from mmeffmae.evaluation.building import quiet
 from mmeffmae.evaluation.rng import isolated_rng
 from mmeffmae.evaluation.throughput import build_arm, clock, interleave, spread
+from mmeffmae.models.layers.decorrelated import is_decorrelated
 
 from .machine import Machine
 
@@ -35,6 +36,7 @@ class Speed:
         load_seconds: Time in which one core loads an image, or in which the device
             cuts it out of those that it keeps.
         low: Share of the steps on smaller images, and the time of one.
+        decorrelation: Bytes of raw weights and matrices R in a checkpoint.
     """
     batch: int
     step_seconds: float
@@ -42,6 +44,7 @@ class Speed:
     parameters: int
     load_seconds: float
     low: Optional[tuple[float, float]] = None
+    decorrelation: int = 0
 
     @property
     def phases(self) -> list[tuple[float, float]]:
@@ -103,8 +106,11 @@ def measure(config: Config, batch: int, machine: Machine) -> Speed | None:
     parameters = arm.counts['parameters']['total']
     memory = arm.counts.get(
         'peak_bytes', parameters * BYTES_A_PARAMETER + arm.counts['saved_bytes'])
+    decorrelation = 4 * sum(
+        layer.weight.numel() + layer.decorrelation.numel()
+        for layer in arm.model.modules() if is_decorrelated(layer))
     return Speed(batch, spread(seconds)['median'], memory, parameters,
-                 load_seconds(config))
+                 load_seconds(config), decorrelation=decorrelation)
 
 
 def time_rounds(work: Callable[[], Any], machine: Machine) -> list[float]:

@@ -414,7 +414,7 @@ class _Planner:
 
     def _check_disk(self, speed: Speed) -> None:
         # Weights and two moments; two files are kept while a third is written.
-        checkpoint = 12 * speed.parameters
+        checkpoint = 12 * speed.parameters + speed.decorrelation
         needed = 3 * checkpoint + 12 * speed.parameters + 100 * 2**20
         if needed > self.machine.disk:
             raise PlanError(

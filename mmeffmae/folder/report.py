@@ -33,6 +33,8 @@ from .recipe import FROM_NOTHING, SIZES
 
 #: Images among which neighbours are looked for, with and without a GPU.
 _EMBEDDED = dict(cuda=1000, cpu=256)
+#: Names of the images, a line each, in a work directory.
+IMAGES = 'images.txt'
 _QUERIES, _NEIGHBOURS, _TILE, _LISTED = 6, 5, 112, 40
 _PLAIN = ('mask_rcnn/mask-rcnn_vit-base-p16_1xb4-accum4-amp-lsj640-1x_coco',
           'upernet/upernet_vit-base-p16_1xb4-accum4-amp-160k_ade20k-512x512')
@@ -75,7 +77,8 @@ def neighbours_picture(run: Run, device: str) -> Optional[np.ndarray]:
         RGB ``(H, W, 3)`` uint8; None without a backbone or enough images.
     """
     dataset = of_files(run.config.train_dataloader.dataset)
-    names = read_list(dataset['ann_file'], 'neighbours_picture')
+    # Not where the config says: the folder may have been moved since.
+    names = read_list(str(run.work_dir / IMAGES), 'neighbours_picture')
     count = min(len(names), _EMBEDDED.get(device, _EMBEDDED['cpu']))
     files = [Path(dataset['data_root']) / names[i * len(names) // count]
              for i in range(count)]

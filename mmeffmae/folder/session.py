@@ -5,7 +5,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Optional
@@ -16,6 +16,7 @@ from mmeffmae.checkpoint import CheckpointError
 from mmeffmae.checkpoint.export import export_backbone
 from mmeffmae.checkpoint.interop import write_for
 from mmeffmae.checkpoint.layouts import LAYOUTS
+from mmeffmae.datasets.device_images import of_files
 from mmeffmae.engine.launch import set_resume
 from mmeffmae.engine.training import training_runner
 from mmeffmae.evaluation.record import write_json
@@ -23,7 +24,7 @@ from mmeffmae.evaluation.record import write_json
 from .machine import this_machine
 from .plan import Plan, make_plan
 from .recipe import PlanError
-from .report import folder_report
+from .report import IMAGES, folder_report
 from .request import Request
 from .survey import Survey, survey_folder
 
@@ -62,6 +63,11 @@ class Session:
         """What was found, asked for and chosen."""
         return self.work_dir / 'plan.json'
 
+    @property
+    def images(self) -> Path:
+        """Names of the images that are trained on."""
+        return self.work_dir / IMAGES
+
     def run(self, dry_run: bool = False) -> None:
         """Plan, unless there is a plan, then train, export and report.
 
@@ -99,7 +105,7 @@ class Session:
         self.say(f'{self.folder}:')
         for name, value in survey.rows():
             self.say(f'  {name}: {value}')
-        images = folder / 'images.txt'
+        images = folder / IMAGES
         _write_lines(images, names)
         _write_lines(folder / 'skipped.txt', (
             f'{name}\t{reason}' for name, reason in survey.skipped))
@@ -161,15 +167,22 @@ class Session:
             seconds: Where to add, before there is a record.
         """
         start = time.perf_counter()
-        try:
-            yield
-        finally:
+
+        def add() -> None:
             spent = time.perf_counter() - start
             record = self._read() if seconds is None else dict(seconds=seconds)
             of = record['seconds']
             of[name] = round(of.get(name, 0.) + spent, 1)
             if seconds is None:
                 write_json(record, self.record)
+
+        try:
+            yield
+        except BaseException:
+            with suppress(OSError):  # of the two errors the first says more
+                add()
+            raise
+        add()
 
     def _train(self) -> None:
         if self._final().is_file():
@@ -178,6 +191,8 @@ class Session:
         cfg.launcher = 'none'
         # The folder may be called by another name now, or from another place.
         cfg.work_dir = str(self.work_dir)
+        of_files(cfg.train_dataloader.dataset)['ann_file'] = str(
+            self.images.absolute())
         notes = set_resume(cfg, 'auto')
         with self._timed('training'):
             training_runner(cfg, notes=notes).train()
@@ -186,18 +201,19 @@ class Session:
         return self.work_dir / f'epoch_{self._read()["epochs"]}.pth'
 
     def _export(self) -> None:
-        if (self.work_dir / 'backbone.pth').is_file():
-            return
+        backbone = self.work_dir / 'backbone.pth'
         with self._timed('export'):
-            try:
-                result = export_backbone(self._final(), self.work_dir / 'backbone.pth')
-            except CheckpointError as error:
-                self.say(f'not exported: {error}')
-                return
-            self.say(result.summary())
+            if not backbone.is_file():
+                try:
+                    result = export_backbone(self._final(), backbone)
+                except CheckpointError as error:
+                    self.say(f'not exported: {error}')
+                    return
+                self.say(result.summary())
+            # Every time: a call may have stopped here, or a package been missing.
             for layout in LAYOUTS:
                 try:
-                    self.say(f'written to {write_for(layout, result.path)}')
+                    self.say(f'written to {write_for(layout, backbone)}')
                 except CheckpointError as error:
                     self.say(f'not written for {layout}: {error}')
 

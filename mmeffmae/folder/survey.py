@@ -142,6 +142,8 @@ def survey_folder(
     check_folder(str(root), 'survey_folder')
     survey = Survey(root)
     found = _headers(root, survey, min_side)
+    if channels is not None:
+        found = {name: header.with_bands(channels) for name, header in found.items()}
     survey.photographs, survey.channels, survey.kind = _common_kind(
         list(found.values()), channels)
     fitting = {
@@ -154,7 +156,11 @@ def survey_folder(
 def _headers(root: Path, survey: Survey, min_side: int) -> dict[str, Header]:
     """Headers of what may be used; the rest is noted in the survey."""
     found = {}
-    for name in sorted(walk_files(str(root))):
+
+    def unreachable(name: str, reason: str) -> None:
+        survey.skipped.append((_printable(name), reason))
+
+    for name in sorted(walk_files(str(root), unreachable)):
         ending = Path(name).suffix.lower()
         if ending in _OTHER_PICTURES:
             survey.skipped.append((

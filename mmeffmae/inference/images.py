@@ -2,7 +2,7 @@
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Optional, Union
+from typing import Any, Optional, Union
 
 import cv2
 import numpy as np
@@ -12,8 +12,9 @@ from mmengine.config import Config
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from mmeffmae.datasets.transforms import LoadBands, LoadImage
+from mmeffmae.datasets.transforms import LoadImage
 from mmeffmae.datasets.unlabelled import EXTENSIONS, find_images
+from mmeffmae.registry import TRANSFORMS
 
 
 def list_images(path: Union[str, PathLike]) -> list[Path]:
@@ -29,13 +30,21 @@ def list_images(path: Union[str, PathLike]) -> list[Path]:
     return [place / name for name in find_images(str(place), 'list_images', endings)]
 
 
-def loader_of(config: Config) -> BaseTransform:
-    """What reads the images of a pre-training: photographs, or other bands."""
+def loader_settings(config: Config) -> dict[str, Any]:
+    """Settings of what reads whole images of a pre-training.
+
+    Photographs, or other bands; its own loader may cut crops by chance.
+    """
     loader = config.get('train_dataloader') or {}
     for step in (loader.get('dataset') or {}).get('pipeline') or []:
         if step['type'].split('.')[-1] == 'LoadBands':
-            return LoadBands(step['bands'])
-    return LoadImage()
+            return dict(type='mmeffmae.LoadBands', bands=step['bands'])
+    return dict(type='mmeffmae.LoadImage')
+
+
+def loader_of(config: Config) -> BaseTransform:
+    """What reads whole images of a pre-training, see :func:`loader_settings`."""
+    return TRANSFORMS.build(loader_settings(config))
 
 
 def read_images(

@@ -133,11 +133,13 @@ def _pipeline(settings: list[dict]) -> Compose:
     """The pipeline without annotations; broken files raise by name."""
     kept = [dict(step) for step in settings
             if not step['type'].split('.')[-1].startswith('LoadAnnotations')]
-    if not kept[0]['type'].split('.')[-1].startswith('Load'):
+    kind = kept[0]['type'].split('.')[-1]
+    if not kind.startswith('Load'):
         raise CheckpointError(
             f'the test pipeline starts with {kept[0]["type"]!r}: it must load '
             'an image from img_path')
-    kept[0] = dict(type='mmeffmae.LoadImage')
+    if kind == 'LoadImageFromFile':
+        kept[0].update(type='mmeffmae.LoadImage')
     return Compose(kept)
 
 

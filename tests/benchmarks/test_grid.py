@@ -19,10 +19,11 @@ from mmeffmae.benchmarks import grid as grid_module
 from mmeffmae.benchmarks import step_time
 from mmeffmae.benchmarks.claim import claim
 from mmeffmae.benchmarks.grid import Grid, TimeIsUp
-from mmeffmae.benchmarks.shards import Shards, read_json, write_shard
+from mmeffmae.benchmarks.shards import Shards, read_json
 from mmeffmae.benchmarks.study import RATES, Study
 from mmeffmae.benchmarks.target import TargetError
 from mmeffmae.benchmarks.training import PeakMemory
+from mmeffmae.evaluation.record import write_json
 from mmeffmae.models import MaskedAutoencoder
 
 ROOT = Path(__file__).parents[2]
@@ -113,7 +114,7 @@ def grid(folder, tmp_path):
                   step_seconds=dict(median=seconds, q1=seconds, q3=seconds))
         for arm, views, seconds in (('mae', 1, 1.0), ('parts', 4, 3.0))
     }
-    write_shard(dict(kind='timing', arms=arms, device='cpu',
+    write_json(dict(kind='timing', arms=arms, device='cpu',
                      machine=dict(cpu='a test'), packages=dict(torch='torch 2')),
                 shards.timing)
     result = Grid(study, shards, tmp_path / 'work')

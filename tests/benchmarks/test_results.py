@@ -16,10 +16,11 @@ from mmeffmae.benchmarks.results import (
     draw_tables,
     fill_markers,
 )
-from mmeffmae.benchmarks.shards import Shards, write_shard
+from mmeffmae.benchmarks.shards import Shards
 from mmeffmae.benchmarks.summary import draw_summary
 from mmeffmae.benchmarks.tables import study_tables
 from mmeffmae.benchmarks.target import fix_target
+from mmeffmae.evaluation.record import write_json
 
 ROOT = Path(__file__).parents[2]
 PERCENT = (25, 50, 75, 100)
@@ -36,7 +37,7 @@ def root(tmp_path):
     arms = dict(
         mae=dict(seconds=1.0, views=10, curve=(50, 56, 58, 60)),
         new=dict(seconds=2.0, views=20, curve=(59, 60, 61, 62)))
-    write_shard(
+    write_json(
         dict(
             kind='timing', device='cpu', machine=dict(cpu='a test'),
             packages=dict(torch='torch 2.11.0'),
@@ -47,10 +48,10 @@ def root(tmp_path):
                         ('median', 'q1', 'q3'), of['seconds']))
                 for name, of in arms.items()}), shards.timing)
     for seed in range(3):
-        write_shard(dict(values=dict(linear=40.0)), shards.untrained('e', seed))
+        write_json(dict(values=dict(linear=40.0)), shards.untrained('e', seed))
         for name, of in arms.items():
             for percent, value in zip(PERCENT, of['curve']):
-                write_shard(
+                write_json(
                     dict(
                         arm=name, key='k', seed=seed, rate=1, steps=percent,
                         untrained=f'untrained/e_seed{seed}.json',
@@ -92,7 +93,7 @@ def test_a_baseline_that_learns_nothing_sets_no_target(root):
     shards.target.unlink()
     untrained = [shards.untrained('e', s) for s in (0, 1)]
     for path in untrained:
-        write_shard(dict(values=dict(linear=70.0)), path)
+        write_json(dict(values=dict(linear=70.0)), path)
     fix_target(shards, 'mae', 'linear', untrained,
                [shards.branch('mae', 'k', s, 1.0) for s in (0, 1)], [])
     text = study_tables(shards)
@@ -120,7 +121,7 @@ def test_other_probes_have_a_target_by_the_same_rule(root):
         # Twice as long as MAE's: a step takes 2 s.
         linear = dict(zip(PERCENT, (50, 56, 58, 60))).get(shard.get('steps'), 40)
         shard['values'].update(knn=linear - 20.0, explained=30.0)
-        write_shard(shard, path)
+        write_json(shard, path)
     text = study_tables(shards)
     header, mae, new = (rows(text)[name][2] for name in ('arm', 'mae', 'new'))
     # 20 + 0.95 * 20; nobody explains more than untrained.
@@ -136,7 +137,7 @@ def test_numbers_of_photographs_by_hand(root):
     timing = json.loads(path.read_text())
     for (name, size), views in zip([('mae', 5000), ('new', 200)], (10, 10)):
         timing['arms'][name].update(photographs=size, views=views)
-    write_shard(timing, path)
+    write_json(timing, path)
     table = rows(draw_tables(root).split('by the number of photographs')[1])
     # The fewest first; 100 steps of ten views.
     assert list(table)[2:4] == ['200', '5,000']
@@ -211,7 +212,7 @@ def test_missing_markers():
     ([70.0], '**gate missed: 70.0 %**')])
 def test_gate(tmp_path, values, state):
     for i, value in enumerate(values):
-        write_shard(dict(values=dict(trained=dict(linear=value))),
+        write_json(dict(values=dict(trained=dict(linear=value))),
                     tmp_path / 'gate' / f'{i}.json')
     assert state in draw_tables(tmp_path)
 
@@ -284,8 +285,8 @@ def test_every_kind_of_file_is_drawn(tmp_path):
         inits=dict(data='camvid', config='c/upernet.py', init='scratch', seed=1,
                    share=0.1, iterations=326, values=dict(mIoU=20.04)))
     for folder, content in contents.items():
-        write_shard(content, tmp_path / folder / 'one.json')
-    write_shard(dict(curves=dict(loss=dict(iterations=[450, 500], values=[2., 1.]))),
+        write_json(content, tmp_path / folder / 'one.json')
+    write_json(dict(curves=dict(loss=dict(iterations=[450, 500], values=[2., 1.]))),
                 tmp_path / 'logs' / 'short.json')
     table = rows(draw_tables(tmp_path))
     assert table['one'][:2] == [['untrained', '4', 'final', '36.2', '–'],
@@ -316,12 +317,12 @@ def test_every_kind_of_file_is_drawn(tmp_path):
 def test_arms_of_several_seeds_are_compared_by_their_probes(tmp_path):
     for arm, values in (('um-mae', (41., 42., 43.)), ('simmim', (40., 40., 40.))):
         for seed, value in enumerate(values):
-            write_shard(
+            write_json(
                 dict(seed=seed, split='final', values=dict(
                     untrained=dict(finetune=9.), trained=dict(finetune=value))),
                 tmp_path / 'probes' / f'{arm}_swin_seed{seed}.json')
     # Another encoder's, of a single seed: nothing to compare with.
-    write_shard(dict(seed=0, split='final', values=dict(trained=dict(finetune=1.))),
+    write_json(dict(seed=0, split='final', values=dict(trained=dict(finetune=1.))),
                 tmp_path / 'probes' / 'um-mae_pvt_seed0.json')
     table = rows(draw_tables(tmp_path))
     assert table['um-mae − simmim, swin'] == [[
@@ -338,7 +339,7 @@ def test_summary_by_hand(root):
             step_seconds=spread, saved_bytes=0.5, peak_bytes=0.25))
         if device != 'cpu':
             arm['peak_bytes'] = 1
-        write_shard(
+        write_json(
             dict(date=date, peer=names[1], device=device, command=command,
                  machine=dict(cpu='a CPU', gpus=['a GPU']),
                  arms=[dict(arm, name=n) for n in names]),
@@ -357,12 +358,12 @@ def test_summary_by_hand(root):
             ('untrained', 0, 'bb', 9.0, 1), ('simmim', 0, 'hh', 40.0, 1),
             ('simmim', 1, 'hh', 40.0, 1), ('mine', 0, 'cc', 5.0, 0.1),
             ('untrained', 0, 'dd', 4.5, 0.1), ('supervised', 0, 'ee', 6.0, 0.1)):
-        write_shard(
+        write_json(
             dict(data='mini', config='c/htc_vit_8xb1.py', init=init, seed=seed,
                  share=share, iterations=1200,
                  values={'box AP': value, 'mask AP': 1.0}),
             root / 'dense' / f'htc_vit_8xb1_{init}_{digits}_seed{seed}.json')
-    write_shard(  # nothing to compare with: the others have other settings
+    write_json(  # nothing to compare with: the others have other settings
         dict(data='mini', config='c/htc_vit_8xb1.py', init='mine', seed=0, share=1,
              iterations=1200, values={'box AP': 7.0},
              command='dense_compare.py x --cfg-options a=1 --seeds 0'),
@@ -402,7 +403,7 @@ def test_summary_by_hand(root):
         [of_ten, 'supervised', '1,200', '1', '6.0', '1.0',
          '+1.5 box AP (one seed)', '–', '–'],
         [f'{name}, a=1', 'mine', '1,200', '1', '7.0', '–', '–', '–', '–']]
-    write_shard(  # a metric of one seed alone
+    write_json(  # a metric of one seed alone
         dict(data='mini', config='c/upernet.py', init='mine', seed=0, share=1,
              iterations=80, values=dict(mIoU=7.0)),
         root / 'dense' / 'upernet_mine_gg_seed0.json')

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from mmeffmae.benchmarks.shards import read_json, write_shard
+from mmeffmae.benchmarks.shards import read_json
 from mmeffmae.benchmarks.stability import is_stable, largest_stable, stability_tables
+from mmeffmae.evaluation.record import write_json
 
 ARMS = """
 baseline = 'mae'
@@ -40,7 +41,7 @@ def test_rates_above_the_first_that_diverged_do_not_count():
 def test_table(tmp_path):
     for seed, ends in ((0, (.5, .4)), (1, (.7, 3.))):
         for factor, end in zip((1, 2), ends):
-            write_shard(
+            write_json(
                 dict(study='s', arm='tied', factor=factor, seed=seed, steps=1000,
                      windows=[1.0, end]), tmp_path / f'{seed}{factor}.json')
     table = stability_tables(sorted(tmp_path.glob('*.json')))

@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from mmeffmae.benchmarks.shards import Shards, read_json, write_shard
+from mmeffmae.benchmarks.shards import Shards, read_json
 from mmeffmae.benchmarks.target import TargetError, fix_target
+from mmeffmae.evaluation.record import write_json
 
 
 @pytest.fixture
@@ -14,7 +15,7 @@ def study(tmp_path):
     for seed, (untrained, final) in enumerate([(40, 60), (44, 64)]):
         for path, value in ((shards.untrained('e', seed), untrained),
                             (shards.branch('mae', 'k', seed, 1.0), final)):
-            write_shard(dict(values=dict(linear=value, knn=1.0)), path)
+            write_json(dict(values=dict(linear=value, knn=1.0)), path)
     return shards
 
 
@@ -46,7 +47,7 @@ def test_unfinished_baseline(study):
 def test_it_stays(study):
     before = fix(study)
     study.target.read_text()
-    write_shard(dict(values=dict(linear=99)), study.branch('mae', 'k', 2, 1.0))
+    write_json(dict(values=dict(linear=99)), study.branch('mae', 'k', 2, 1.0))
     candidates = [study.root / 'emae/x_seed0_025.json']
     assert fix(study, candidates, seeds=(0, 1, 2)) == before
 

@@ -128,9 +128,15 @@ def test_a_non_square_grid_becomes_square(make_checkpoint):
     (dict(img_size=64), r'other sizes than its config says'),
     (dict(model='none'), r'carries no config with model\.backbone: give the '
      r'config of the run with --config'),
-    (dict(type='subprocess.check_output'), r"'subprocess\.check_output', "
-     r'which is no registered class'),
-    (dict(type='mmeffmae.NoSuchViT'), r'NoSuchViT.*cannot be built'),
+    (dict(type='subprocess.check_output'), r"'subprocess\.check_output' "
+     r'\(scope mmpretrain\), which is no registered class'),
+    # Registries import what they do not know: these open a file, or any module.
+    (dict(type='mmengine.load', file='x.pkl'), r"'mmengine\.load'.* no registered"),
+    (dict(type='mmpretrain.get_model'), 'no registered class'),
+    (dict(type='antigravity'), 'no registered class'),
+    (dict(_scope_='evil'), r'MaskedViT.*\(scope evil\), which is no registered'),
+    (dict(act_cfg=dict(type='mmengine.load')), "builds 'mmengine.load'"),
+    (dict(type='mmeffmae.NoSuchViT'), r'NoSuchViT.*no registered class'),
     (dict(type='mmpretrain.SwinTransformer', img_size=None),
      r'cannot be built'),
     (dict(pre_norm=True), r'has weights that the stock'),

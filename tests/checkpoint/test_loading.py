@@ -151,4 +151,10 @@ def test_downloads_are_loaded_safely(tmp_path, monkeypatch, safe_loader):
         url = f'http://127.0.0.1:{server.server_port}/evil.pth'
         with pytest.raises(UnsafeCheckpointError, match='system'):
             CheckpointLoader.load_checkpoint(url)
+        # Many publishers have files of one name.
+        for publisher in 'ab':
+            (tmp_path / publisher).mkdir()
+            torch.save(dict(of=publisher), tmp_path / publisher / 'model.pth')
+            assert CheckpointLoader.load_checkpoint(
+                url.replace('evil', f'{publisher}/model'))['of'] == publisher
         server.shutdown()

@@ -1,6 +1,7 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
 """Arguments of the tools, merged into configs."""
 import argparse
+import os
 from pathlib import Path
 
 import pytest
@@ -161,14 +162,18 @@ def test_launchers_without_their_variables_are_refused(monkeypatch):
     assert world_size('slurm') == 16
 
 
+#: mmengine's own, which it leaves out as soon as there is a model_wrapper_cfg.
+DEFAULTS = dict(broadcast_buffers=False, find_unused_parameters=True)
+
+
 @pytest.mark.parametrize('theirs, expected', [
-    (None, dict(type='MMDistributedDataParallel', broadcast_buffers=False,
-                find_unused_parameters=True, gradient_as_bucket_view=True)),
+    (None, dict(DEFAULTS, type='MMDistributedDataParallel',
+                gradient_as_bucket_view=True)),
     (dict(static_graph=True), dict(
-        type='MMDistributedDataParallel', gradient_as_bucket_view=True,
+        DEFAULTS, type='MMDistributedDataParallel', gradient_as_bucket_view=True,
         static_graph=True)),
     (dict(type='mmengine.MMDistributedDataParallel', gradient_as_bucket_view=False),
-     dict(type='mmengine.MMDistributedDataParallel',
+     dict(DEFAULTS, type='mmengine.MMDistributedDataParallel',
           gradient_as_bucket_view=False)),
     (dict(type='Mine'), dict(type='Mine'))])
 def test_gradients_are_kept_once_on_gpus(theirs, expected, monkeypatch):
@@ -180,6 +185,20 @@ def test_gradients_are_kept_once_on_gpus(theirs, expected, monkeypatch):
     cfg = Config(dict(launcher='pytorch', strategy=dict(type='FSDPStrategy')))
     init_processes(cfg)
     assert 'model_wrapper_cfg' not in cfg
+
+
+def test_mpi_on_gpus_knows_its_rank(monkeypatch):
+    """``wrap_model`` takes the device from it."""
+    monkeypatch.setattr('mmeffmae.engine.launch.get_device', lambda: 'cuda')
+    for name, value in (('RANK', '5'), ('SIZE', '8'), ('LOCAL_RANK', '3')):
+        monkeypatch.setenv(f'OMPI_COMM_WORLD_{name}', value)
+    monkeypatch.setenv('LOCAL_RANK', '0')  # as tools/train.py leaves it
+    for name in ('RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT'):
+        monkeypatch.setenv(name, '')
+        monkeypatch.delenv(name)
+    init_processes(Config(dict(launcher='mpi')))
+    names = ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'MASTER_ADDR')
+    assert [os.environ[name] for name in names] == ['5', '8', '3', '127.0.0.1']
 
 
 @pytest.mark.parametrize('cuda, refused', [('not available', True), ('13.0', False)])

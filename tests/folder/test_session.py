@@ -1,6 +1,8 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
 """From a folder to a backbone, and what is said before anything runs."""
+import errno
 import json
+import os
 import re
 import runpy
 import shlex
@@ -51,6 +53,14 @@ TINY = dict(
         'model.neck.decoder_depth': 1, 'model.neck.decoder_num_heads': 2})
 
 
+def no_space(*_):
+    raise OSError(errno.ENOSPC, 'No space left on device')
+
+
+def session_record(work_dir):
+    return json.loads((work_dir / 'plan.json').read_text())
+
+
 def test_a_folder_becomes_a_backbone_and_a_report(
         photographs, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -89,9 +99,11 @@ def test_a_folder_becomes_a_backbone_and_a_report(
     Session(photographs, work_dir, request).run(dry_run=True)
     assert (work_dir / 'plan.json').read_text() == record
 
-    # The same again, from another place: no new plan, training goes on from the
-    # last checkpoint.
+    # The same again, from another place and moved there: no new plan, training goes
+    # on from the last checkpoint.
     monkeypatch.chdir(photographs)
+    work_dir = work_dir.rename(tmp_path / 'moved')
+    (work_dir / 'backbone_timm.pth').unlink()
     (work_dir / 'epoch_2.pth').rename(tmp_path / 'first.pth')
     (work_dir / 'backbone.pth').unlink()
     (work_dir / 'last_checkpoint').write_text(str(work_dir / 'epoch_1.pth'))
@@ -102,6 +114,14 @@ def test_a_folder_becomes_a_backbone_and_a_report(
     first, second = (load_checkpoint_safely(path)['state_dict'] for path in (
         tmp_path / 'first.pth', work_dir / 'epoch_2.pth'))
     assert all(torch.equal(first[key], second[key]) for key in first)
+    assert (work_dir / 'backbone_timm.pth').is_file()
+    before = session_record(work_dir)
+    (work_dir / 'backbone.pth').unlink()
+    with monkeypatch.context() as full:
+        full.setattr(os, 'fsync', no_space)
+        with pytest.raises(OSError, match='No space'):
+            Session(photographs, work_dir, request).run()
+    assert session_record(work_dir) == before
     with pytest.raises(PlanError, match='epochs was 2 and is 3'):
         Session(photographs, work_dir, replace(request, epochs=3)).run()
 
@@ -400,9 +420,11 @@ def test_a_folder_on_the_device_becomes_a_backbone(photographs, tmp_path, capsys
     assert len(DATASETS.build(config.train_dataloader.dataset)) == 40
     for part in ('Reconstructions', 'Nearest neighbours', str(photographs)):
         assert part in page, part
-    # What compare_inits.py reads of it.
-    load, *_ = labelled_images(config, photographs)['pipeline']
-    assert load['type'] == 'mmeffmae.LoadRandomResizedCrop'
+    # What compare_inits.py judges by: no crops of chance, as training has them.
+    shutil.copytree(photographs, tmp_path / 'labelled/one')
+    judged = DATASETS.build(labelled_images(config, tmp_path / 'labelled'))
+    first, second = (judged[0]['inputs'] for _ in range(2))
+    assert torch.equal(first, second) and first.shape == (3, 32, 32)
     assert (work_dir / 'backbone.pth').is_file()
     with pytest.raises(PlanError, match='half of them is no number.*--img-size 32'):
         Session(photographs, tmp_path / 'odd', Request(
@@ -418,6 +440,12 @@ def test_a_folder_trains_decorrelated(photographs, tmp_path, capsys):
     assert matrices['num_steps'] == 8 and len(matrices['layers']) == 6
     weights = load_checkpoint_safely(work_dir / 'backbone.pth')['state_dict']
     assert not [key for key in weights if 'decorrelation' in key]
+    # The plan counts with it on the disk.
+    config = Config.fromfile(work_dir / 'config.py')
+    assert measure_module.measure(
+        config, 2, machine_module.this_machine(work_dir)).decorrelation == sum(
+            4 * matrix.numel() for layer in matrices['layers'].values()
+            for matrix in layer.values())
 
 
 @pytest.mark.parametrize('epochs, eta', [(20, 1e-3), (60, .54 / 1200), (600, 1e-4)])

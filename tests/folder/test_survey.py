@@ -67,6 +67,42 @@ def test_odd_files_are_read_or_skipped_with_a_reason(tmp_path, smooth, monkeypat
         assert sum(count for text, count in notes.items() if note in text) == 1, note
 
 
+@pytest.mark.parametrize('asked, channels', [(None, 3), (4, 4)])
+def test_the_fourth_band_of_a_tiff_is_said_and_read_if_asked_for(
+        tmp_path, smooth, asked, channels):
+    for i in range(3):
+        Image.fromarray(smooth(bands=4)).save(tmp_path / f'{i}.tif')
+    survey = survey_folder(tmp_path, asked)
+    assert (survey.channels, len(survey.names)) == (channels, 3)
+    said = [note for note in survey.notes if '--channels 4 reads it' in note]
+    assert len(said) == (asked is None)
+
+
+def test_grey_with_alpha_is_read_as_colour(tmp_path, smooth):
+    Image.fromarray(smooth()).convert('LA').save(tmp_path / 'a.png')
+    survey = survey_folder(tmp_path)
+    assert (survey.names, survey.channels) == (['a.png'], 3)
+
+
+def test_what_cannot_be_reached_is_listed(tmp_path, smooth, monkeypatch):
+    Image.fromarray(smooth()).save(tmp_path / 'a.png')
+    (tmp_path / 'gone.png').symlink_to(tmp_path / 'not-fetched.png')
+    (tmp_path / 'closed').mkdir()
+    listed = os.scandir
+
+    def scandir(path):
+        if str(path).endswith('closed'):
+            raise PermissionError(13, 'Permission denied', str(path))
+        return listed(path)
+
+    monkeypatch.setattr(os, 'scandir', scandir)
+    survey = survey_folder(tmp_path)
+    assert survey.names == ['a.png']
+    assert dict(survey.skipped) == {
+        'gone.png': 'a link to nothing',
+        'closed': 'a folder that cannot be read: Permission denied'}
+
+
 @pytest.mark.parametrize('channels, asked', [(1, None), (1, 1), (3, 3)])
 def test_grey_photographs_have_one_band(tmp_path, smooth, channels, asked):
     for i in range(3):

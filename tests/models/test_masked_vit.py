@@ -32,6 +32,22 @@ def test_without_a_plan_it_is_mmpretrains_vit(size, out_type):
         torch.testing.assert_close(our, their, atol=1e-6, rtol=1e-5)
 
 
+def test_no_setting_of_mmpretrains_is_dropped_in_silence():
+    conv = dict(type='mmeffmae.ConvFFN')
+    for settings, name in (
+            (dict(layer_cfgs=dict(qk_scale=1.)), 'layer_cfgs'),
+            (dict(patch_cfg=dict(bias=False)), 'patch_cfg'),
+            (dict(ffn=conv, drop_rate=.1), 'drop_rate'),
+            (dict(ffn=[conv, None], layer_scale_init_value=1e-5), 'layer_scale')):
+        with pytest.raises(ValueError, match=f'{name}.* would be ignored'):
+            build(**settings)
+    shared, = build(share_attn=1, drop_rate=.3).shared_attn
+    assert shared.proj_drop.p == .3
+    plan = RandomMasking(.75)(torch.rand(1, 4, 4))
+    with pytest.raises(ValueError, match="'avg_featmap' with a mask plan"):
+        build(out_type='avg_featmap').check_plan(plan)
+
+
 def test_a_plan_of_all_patches_is_the_whole_image():
     vit = build(out_type='raw')
     images = torch.randn(2, 3, 32, 32)

@@ -403,6 +403,14 @@ def test_impossible_encoders_are_refused(settings, message):
         MODELS.build(dict(dict(type='mmeffmae.UMSwin', arch=SWIN), **settings))
 
 
+def test_norms_without_a_gradient_are_refused():
+    plan = UniformMasking()(torch.rand(1, 4, 4))
+    for settings in (dict(out_indices=(2, 3)), dict(out_type='avg_featmap')):
+        encoder = MODELS.build(dict(type='mmeffmae.UMSwin', arch=SWIN, **settings))
+        with pytest.raises(ValueError, match='the last map alone'):
+            encoder.check_plan(plan)
+
+
 @pytest.mark.parametrize('with_transform', [True, False])
 def test_a_run_takes_masks_from_the_pipeline(tiny_cfg, build_runner, with_transform):
     cfg = tiny_cfg()

@@ -1,6 +1,7 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
 import pytest
 import torch
+from mmcv.cnn.bricks.drop import DropPath
 from mmengine.config import ConfigDict
 
 from mmeffmae.masking import RandomMasking
@@ -48,6 +49,19 @@ def test_a_window_over_the_map_equals_global_attention(pair, size):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
     every = windowed(window_size=2, global_layers=[0, 1, 2, 3])(images)
     torch.testing.assert_close(every[-1], plain(images)[-1])
+
+
+def test_stochastic_depth_takes_part_with_a_plan():
+    """Of attention and feed-forward in every layer but the first."""
+    plan = RandomMasking(.5)(torch.rand(2, 4, 4))
+    calls = []
+    for kind in (MaskedViT, WindowedViT):
+        model = kind(**PARTS, drop_path_rate=.5).train()
+        for module in model.modules():
+            if isinstance(module, DropPath):
+                module.register_forward_hook(lambda *_, kind=kind: calls.append(kind))
+        model(torch.rand(2, 3, 32, 32), plan)
+    assert [calls.count(kind) for kind in (MaskedViT, WindowedViT)] == [8, 8]
 
 
 def test_windows_do_not_see_each_other(pair):

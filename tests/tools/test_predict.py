@@ -6,6 +6,7 @@ import runpy
 import shutil
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -13,6 +14,7 @@ from mmengine.registry import DefaultScope
 from PIL import Image
 
 from mmeffmae.inference import near_duplicates, nearest_neighbours
+from mmeffmae.inference.predictor import _pipeline
 from mmeffmae.registry import MODELS
 
 ROOT = Path(__file__).parents[2]
@@ -116,6 +118,20 @@ def test_classifies_every_image(run, tiny_cfg):
     assert one['scores'][0] >= one['scores'][1] and sum(one['scores']) == \
         pytest.approx(1)
     assert (out / 'odd/01.png.png').is_file()
+
+
+def test_images_are_read_as_the_config_reads_them(tmp_path):
+    """All of 16 bits, or in the order and type that the model learned."""
+    image = np.full((8, 8, 3), 5000, 'u2')
+    cv2.imwrite(str(tmp_path / 'a.png'), image)
+    for load, value in (
+            (dict(type='mmeffmae.LoadBands', bands=3), 5000.),
+            (dict(type='LoadImageFromFile', to_float32=True, color_type='unchanged'),
+             5000.),
+            (dict(type='LoadImageFromFile'), 5000 // 256)):
+        pipeline = _pipeline([load, dict(type='mmpretrain.PackInputs')])
+        assert (pipeline(dict(img_path=str(tmp_path / 'a.png')))['inputs']
+                == value).all()
 
 
 def test_the_wrong_task_and_folder_are_named(run, tiny_cfg, tmp_path):

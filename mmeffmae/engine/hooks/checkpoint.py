@@ -1,8 +1,9 @@
 # Copyright (c) mmeffmae developers. Licensed under the Apache License 2.0.
 import inspect
+import os
 from collections import deque
 
-from mmengine.dist import is_main_process
+from mmengine.dist import barrier, is_main_process
 from mmengine.fileio import LocalBackend, get_file_backend
 from mmengine.hooks import CheckpointHook
 from mmengine.optim import OptimWrapperDict
@@ -58,6 +59,7 @@ class SafeCheckpointHook(CheckpointHook):
             raise ValueError(f'{", ".join(unknown)} (SafeCheckpointHook): no such '
                              'argument of CheckpointHook or Runner.save_checkpoint')
         self._waiting: int | None = None
+        self._meta: dict | None = None
 
     def before_train(self, runner: Runner) -> None:
         """Choose the backend and remove what a killed writer left."""
@@ -162,9 +164,13 @@ class SafeCheckpointHook(CheckpointHook):
                 hook.check(runner)
         runner.message_hub.update_info('last_ckpt', path)
         directory, _, name = path.rpartition('/')
+        # A strategy takes no backend, and writes in place.
+        renamed = not isinstance(runner, Runner) and isinstance(
+            self.file_backend, LocalBackend)
+        self._meta = dict(meta)
         runner.save_checkpoint(
             directory,
-            name,
+            f'.{name}.tmp' if renamed else name,
             self.file_client_args,
             save_optimizer=self.save_optimizer,
             save_param_scheduler=self.save_param_scheduler,
@@ -172,10 +178,20 @@ class SafeCheckpointHook(CheckpointHook):
             by_epoch=self.by_epoch,
             backend_args=self.backend_args,
             **self.args)
+        self._meta = None
+        if renamed:
+            barrier()  # each rank may have written a part
+            if is_main_process():
+                os.replace(f'{directory}/.{name}.tmp', path)
         self.last_ckpt = path
         if is_main_process():
             AtomicLocalBackend().put_text(path,
                                           f'{runner.work_dir}/last_checkpoint')
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Say where the run stands; ``FlexibleRunner`` says where epochs end."""
+        if self._meta is not None:
+            checkpoint['meta'].update(self._meta)
 
     def _remove(self, path: str | None, unless: str | None) -> None:
         """Remove a file if there is one and it is not the one to spare."""

@@ -72,6 +72,11 @@ class KeyedRandomnessHook(Hook):
         length = len(loop.dataloader)
         saved = self._saved_length or length
         offset = loop.iter - loop.epoch * saved
+        if offset < 0:
+            raise ValueError(
+                f'the checkpoint says iteration {loop.iter} of epoch {loop.epoch + 1}, '
+                f'which begins at {loop.epoch * saved} (KeyedRandomnessHook): it was '
+                'not written by SafeCheckpointHook; take another, or --init FILE')
         if saved == length:
             if offset:
                 skip_batches(loop.dataloader, offset)

@@ -46,7 +46,7 @@ class ProgressiveResolutionHook(Hook):
     Raises:
         ValueError: The phases are not in order, or the model cannot take
             their sizes; before the first iteration. Images are smaller than
-            a phase's.
+            a phase's, or not square.
     """
 
     priority = 'NORMAL'
@@ -113,8 +113,12 @@ def reduce_images(images: Tensor, size: int) -> Tensor:
         Tensor: ``(B, C, size, size)``, of the images' type.
 
     Raises:
-        ValueError: The images are smaller.
+        ValueError: The images are smaller, or not square.
     """
+    if images.size(-1) != images.size(-2):
+        raise ValueError(
+            f'images of {tuple(images.shape[-2:])} px (ProgressiveResolutionHook): '
+            'phases are squares, so load square images')
     if size > min(images.shape[-2:]):
         raise ValueError(
             f'images of {tuple(images.shape[-2:])} px cannot be reduced to {size} '

@@ -27,6 +27,9 @@ _WAITING = ('_engine_run_backward', 'all_reduce', 'all_gather', 'all_gather_obje
             'broadcast', 'broadcast_object_list', 'barrier', 'reduce',
             LazyRuntimeInfoHook.hand_over.__name__,
             NonFiniteGuardHook._first_non_finite.__name__)
+#: Functions of torch.compile. A new shape is compiled by all ranks at a time, of
+#: the backward pass in ``_engine_run_backward``.
+_COMPILING = ('compile_inner', '_compile_inner', 'compile_fx', 'compile_fx_inner')
 #: The runner's functions for hooks and metrics.
 _SLOW = ('call_hook', 'evaluate')
 
@@ -49,8 +52,8 @@ class RankWatchHook(Hook):
     Args:
         timeout: Seconds without progress in an iteration or in loading data.
         slow_timeout: The same before the first iteration is through, in hooks
-            (checkpoints, probes) and in validation, where one rank may rightly
-            be busy for long.
+            (checkpoints, probes), while a model is compiled and in validation,
+            where one rank may rightly be busy for long.
         interval: Seconds between two messages of a rank.
     """
 
@@ -127,11 +130,15 @@ class RankWatchHook(Hook):
 
     def _is_slow(self) -> bool:
         """Whether this rank may rightly be busy for long."""
-        return not self._started or not self._waits() and any(
+        return not self._started or self._compiles() or not self._waits() and any(
             name in _SLOW for name in _functions(self._main))
 
+    def _compiles(self) -> bool:
+        return any(name in _COMPILING for name in _functions(self._main))
+
     def _waits(self) -> bool:
-        return any(name in _WAITING for name in _functions(self._main))
+        return not self._compiles() and any(
+            name in _WAITING for name in _functions(self._main))
 
     def _publish(self) -> None:
         self._beats += 1

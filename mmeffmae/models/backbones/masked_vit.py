@@ -78,8 +78,8 @@ class MaskedViT(VisionTransformer):
         **kwargs: Of ``mmpretrain.models.VisionTransformer``.
 
     Raises:
-        ValueError: If the patch size does not divide the image size, or
-            tokens cannot be dropped as asked.
+        ValueError: If the patch size does not divide the image size, tokens
+            cannot be dropped as asked, or a part would ignore a setting.
 
     Example:
         >>> vit = MaskedViT('t', img_size=32, patch_size=8)
@@ -117,6 +117,7 @@ class MaskedViT(VisionTransformer):
         **kwargs,
     ) -> None:
         self.patch_size = patch_size
+        _refuse_ignored(kwargs, ffn)
         settings = self._settings(arch)
         check_heads(settings['embed_dims'], settings['num_heads'], 'MaskedViT')
         check_depth(settings['num_layers'], 'num_layers', 'MaskedViT')
@@ -186,6 +187,8 @@ class MaskedViT(VisionTransformer):
             MultiheadAttention(
                 self.embed_dims,
                 self.arch_settings['num_heads'],
+                attn_drop=self.layers[0].attn.attn_drop,
+                proj_drop=self.layers[0].attn.proj_drop.p,
                 qkv_bias=self.layers[0].attn.qkv.bias is not None)
             for _ in range(num_groups))
         for layer in self.layers:
@@ -260,8 +263,13 @@ class MaskedViT(VisionTransformer):
 
         Raises:
             ValueError: If the plan has hidden slots and there is no token
-                for them, or tokens are dropped.
+                for them, tokens are dropped, or a norm would get no gradient.
         """
+        if self.out_type == 'avg_featmap':
+            raise ValueError(
+                "out_type 'avg_featmap' with a mask plan (MaskedViT): its norm of the "
+                "mean is not used then, which distributed training refuses; use "
+                "'featmap'")
         if self.drop_ratio:
             raise ValueError(
                 f'drop_ratio {self.drop_ratio} with a mask plan (MaskedViT): a '
@@ -477,3 +485,16 @@ class MaskedViT(VisionTransformer):
                     f'resized to {self.patch_resolution} (MaskedViT): export the '
                     'checkpoint with tools/export_backbone.py first')
         super()._prepare_pos_embed(state_dict, prefix, *args, **kwargs)
+
+
+def _refuse_ignored(settings: dict, ffn: Union[dict, list, None]) -> None:
+    """Settings of mmpretrain's class whose place other parts have here."""
+    mends = dict(layer_cfgs='set drop_path_rate and ffn', patch_cfg='set stem')
+    parts = ffn if isinstance(ffn, (list, tuple)) else [ffn]
+    if any(part is not None for part in parts):
+        mends.update(drop_rate='leave out ffn, or the rate',
+                     layer_scale_init_value='leave out ffn, or the layer scale')
+    for name, mend in mends.items():
+        if settings.get(name):
+            raise ValueError(
+                f'{name}={settings[name]!r} would be ignored (MaskedViT): {mend}')

@@ -284,10 +284,11 @@ class UMPyramid(BaseModule):
                 stages do not divide it, or there is no token for hidden ones.
         """
         name = type(self).__name__
-        if self.out_type != 'featmap' or 3 not in self.out_indices:
+        if self.out_type != 'featmap' or tuple(self.out_indices) != (3, ):
             raise ValueError(
                 f'out_type {self.out_type!r} with out_indices {self.out_indices} '
-                f'({name}): pre-training needs the last map, featmap and (3, )')
+                f'({name}): pre-training needs the last map alone, featmap and (3, ), '
+                'since norms of others would get no gradient')
         if plan.cell is None:
             raise ValueError(
                 'the visible patches of the plan make no smaller image, which '

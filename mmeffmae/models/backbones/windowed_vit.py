@@ -69,9 +69,10 @@ class WindowedViT(MaskedViT):
                 layer.attn.out_drop = nn.Identity()
 
     def _attend(self, index: int, x: Tensor, layout: TokenLayout) -> Tensor:
-        # Visible tokens of a plan form no map to cut.
-        if not self.windowed[index] or layout.ids is not None:
+        if not self.windowed[index]:
             return super()._attend(index, x, layout)
+        if layout.ids is not None:  # visible tokens of a plan form no map to cut
+            return self.window_drop[index](super()._attend(index, x, layout))
         extra = layout.num_extra_tokens
         first, patches = x[:, :extra], x[:, extra:]
         windows, split = split_windows(patches, layout.grid, self.window_size)

@@ -11,8 +11,10 @@ import pytest
 import torch
 from mmengine.hooks import CheckpointHook
 from mmengine.logging import MessageHub
+from mmengine.runner import FlexibleRunner
 
 import mmeffmae.engine.storage as atomic_backend
+from mmeffmae.checkpoint import load_checkpoint_safely, register_safe_loader
 from mmeffmae.engine.hooks import SafeCheckpointHook
 from mmeffmae.engine.storage import AtomicLocalBackend
 
@@ -194,3 +196,28 @@ def test_failed_write_leaves_the_old_file(tmp_path):
         AtomicLocalBackend().put('not bytes', path)
     assert path.read_text() == 'old'
     assert os.listdir(path.parent) == ['file.txt']
+
+
+def test_a_strategys_runner_resumes_between_epochs(tiny_cfg, tmp_path):
+    """mmengine's own says where an epoch ends, and its strategies write in place."""
+    register_safe_loader()
+
+    def trained(name, **changes):
+        cfg = tiny_cfg(dict(
+            work_dir=str(tmp_path / name), log_level='WARNING',
+            experiment_name=f'{name} of {tmp_path}', runner_type='FlexibleRunner',
+            strategy=dict(type='SingleDeviceStrategy'),
+            optim_wrapper=dict(accumulative_counts=4), **changes))
+        runner = FlexibleRunner.from_cfg(cfg)
+        runner.train()
+        return runner.model.state_dict()
+
+    unbroken = trained('unbroken')
+    # Six iterations an epoch: the update of eight is waited for.
+    first, last = (tmp_path / f'unbroken/epoch_{n}.pth' for n in (1, 2))
+    assert [(meta['epoch'], meta['iter']) for meta in (
+        load_checkpoint_safely(path)['meta'] for path in (first, last))] == [
+            (1, 8), (2, 12)]
+    assert not list((tmp_path / 'unbroken').glob('.*'))
+    resumed = trained('resumed', load_from=str(first), resume=True)
+    assert all(torch.equal(unbroken[key], resumed[key]) for key in unbroken)

@@ -3,6 +3,7 @@
 import threading
 
 import pytest
+import torch
 
 from mmeffmae.engine.hooks import (
     LazyRuntimeInfoHook,
@@ -52,3 +53,27 @@ def test_a_host_that_asks_for_a_loss_waits_for_the_other_ranks(ask):
     value.computed.set()
     thread.join()
     assert waits and not slow
+
+
+def test_a_new_shape_may_compile_for_long():
+    watch, seen = RankWatchHook(), []
+    watch._main, watch._started = threading.get_ident(), True
+
+    def look():
+        seen.append((watch._is_slow(), watch._waits()))
+
+    def backend(graph, inputs):
+        look()
+        return graph.forward
+
+    torch.compile(torch.nn.Linear(4, 4), backend=backend)(torch.randn(2, 4))
+
+    def compile_fx_inner():  # inductor's, of the backward pass
+        look()
+
+    def _engine_run_backward(inner):
+        inner()
+
+    _engine_run_backward(compile_fx_inner)
+    _engine_run_backward(look)
+    assert seen == [(True, False), (True, False), (False, True)]

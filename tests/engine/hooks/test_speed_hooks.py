@@ -56,13 +56,15 @@ def test_images_grow(tiny_cfg, build_runner):
 
 
 def test_reduced_images_look_like_the_large_ones():
-    images = torch.arange(256, dtype=torch.uint8).repeat(2, 3, 64, 1)
+    images = torch.arange(0, 256, 4, dtype=torch.uint8).repeat(2, 3, 64, 1)
     small = reduce_images(images, 32)
     assert small.shape == (2, 3, 32, 32) and small.dtype == torch.uint8
-    means = images.float().unflatten(3, (32, 8)).mean(-1)[:, :, :32]
+    means = images.float().unflatten(3, (32, 2)).mean(-1)[:, :, :32]
     assert (small[..., 1:-1] - means[..., 1:-1]).abs().max() <= 1
     with pytest.raises(ValueError, match='cannot be reduced to 65'):
         reduce_images(images, 65)
+    with pytest.raises(ValueError, match=r'\(64, 48\) px .* load square images'):
+        reduce_images(images[..., :48], 32)
 
 
 @pytest.mark.parametrize('value', [-1000.5, .25, 4000.])
