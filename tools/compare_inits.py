@@ -22,6 +22,7 @@ from mmengine.config import DictAction
 
 from mmeffmae.benchmarks.dense import parsed_options
 from mmeffmae.benchmarks.inits import (
+    check_backbones,
     init_tables,
     plot_inits,
     read_comparisons,
@@ -84,6 +85,8 @@ def compare(args: argparse.Namespace) -> None:
             licence = licence_of(path, load_checkpoint_safely(path))
             print(f'{name}: {path}, licence {licence}')
     backbones = stock_files(files, args.work_dir / 'backbones')
+    for config in args.configs:
+        check_backbones(config, parsed_options(args.cfg_options), backbones)
     scale = args.scale or ('c' if args.device == 'cpu' else 'g')
     schedule = dataclasses.replace(SCHEDULES[scale], **(args.finetune or {}))
     runs = len(args.seeds) * len(args.configs) * len(args.shares) * len(backbones)

@@ -15,7 +15,7 @@ DOCS = ROOT / 'docs'
 #: Pages that show the README of a folder, or another file.
 PAGES = {
     **{f'configs/{name}': f'methods/{name}.md' for name in (
-        'mae', 'emae', 'um_mae', 'pcae', 'clmae', 'dbp_mae')},
+        'mae', 'emae', 'um_mae', 'pcae', 'clmae', 'dbp_mae', 'recommended')},
     **{f'configs/{name}': f'dense/{name}.md' for name in (
         'htcpp', 'mask_rcnn', 'upernet', 'gfl')},
     'benchmarks': 'benchmarks/index.md',

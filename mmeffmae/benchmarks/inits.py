@@ -10,11 +10,18 @@ from typing import Any, Optional
 
 import cv2
 from mmengine.config import Config
+from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
+from mmeffmae.checkpoint import CheckpointError
 from mmeffmae.checkpoint.interop import read_backbone
 from mmeffmae.config_hash import config_hash
-from mmeffmae.evaluation.building import build_model, load_weights, probe_task
+from mmeffmae.evaluation.building import (
+    build_model,
+    load_weights,
+    probe_task,
+    quiet,
+)
 from mmeffmae.evaluation.finetune import FinetuneSchedule
 from mmeffmae.evaluation.probes import finetune
 from mmeffmae.evaluation.record import file_hash, provenance, write_json
@@ -191,6 +198,36 @@ def stock_files(files: Mapping[str, Optional[Path]],
             target = folder / f'{path.stem}_{file_hash(path)}.pth'
             found[name] = read_backbone(path, target)
     return found
+
+
+def check_backbones(
+    config: Path, options: Mapping[str, Any],
+    backbones: Mapping[str, Optional[Path]],
+) -> None:
+    """Load every file into the encoder of a config, before hours of training.
+
+    Args:
+        config: Of a pre-training, a detector or a segmentor.
+        options: Changes of it.
+        backbones: By name, as of :func:`stock_files`.
+
+    Raises:
+        CheckpointError: A file does not fit.
+    """
+    cfg = Config.fromfile(config)
+    cfg.merge_from_dict(copy.deepcopy(dict(options)))
+    init_default_scope(cfg.get('default_scope', 'mmpretrain'))
+    with quiet():
+        encoder = MODELS.build(dict(cfg.model.backbone, init_cfg=None))
+    for name, path in backbones.items():
+        if path is None:
+            continue
+        try:
+            load_weights(encoder, path, 'backbone.')
+        except CheckpointError as error:
+            raise CheckpointError(
+                f'--{name} does not fit the encoder of {config}, and all starts have '
+                f'to be of one: {error}') from error
 
 
 @dataclass(frozen=True)

@@ -92,7 +92,7 @@ def studies(root: Path) -> list[Shards]:
 
 def gate_line(root: Path) -> str:
     """The line that has to stand beside every ratio."""
-    text = (f'Gate of the baseline (MAE, ViT-S at 112 px, 200 epochs, at least '
+    text = (f'Gate of the baseline (MAE, ViT-S/8 at 112 px, 200 epochs, at least '
             f'{GATE:.0f} % linear probe on Imagenette): ')
     values = [
         read_json(path)['values']['trained']['linear']

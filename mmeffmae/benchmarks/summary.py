@@ -96,8 +96,8 @@ def _steps(shards: list[dict]) -> str:
                     for cell in rows[key].get(machine, ['–', '–']))]
          for key, names in sorted(_named(list(rows)).items())])
     return ('Cost of a training step, ratios to the peer, medians (quartiles), the '
-            'newest measurement of each arm; memory is what is saved for backward, '
-            f'on a GPU the allocator\'s peak:\n\n{table}')
+            'newest measurement of each arm, at its own batch (RESULTS.md); memory is '
+            f'what is saved for backward, on a GPU the allocator\'s peak:\n\n{table}')
 
 
 def _named(

@@ -156,6 +156,15 @@ def test_classifiers_from_a_public_file(image_folder, tmp_path, capsys):
     said = capsys.readouterr().out
     assert 'licence unknown' in said
     assert '4 runs; a classifier takes 4 steps of 6 images' in said
+    # Another encoder is refused before anything is trained.
+    narrow = MaskedViT(
+        dict(embed_dims=16, num_layers=2, num_heads=2, feedforward_channels=64),
+        img_size=32, patch_size=8)
+    torch.save(from_own_names(narrow.state_dict(), 'timm'), tmp_path / 'narrow.pth')
+    with pytest.raises(SystemExit, match='--scratch does not fit the encoder of'):
+        TOOL['main']([*command, '--scratch', str(tmp_path / 'narrow.pth'),
+                      '--out', str(tmp_path / 'none')])
+    assert not (tmp_path / 'none').exists()
     times = {path: path.stat().st_mtime_ns for path in out.glob('*.json')}
     TOOL['main'](command)
     assert times == {path: path.stat().st_mtime_ns for path in out.glob('*.json')}

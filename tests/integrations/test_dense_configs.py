@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
 from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper
 from mmengine.registry import (
@@ -292,6 +293,28 @@ def test_the_readme_s_detectors_read_labels_of_ones_own(mini, tmp_path):
     with pytest.raises(KeyError, match='mask') as error:
         DATASETS.build(dict(mine.test_dataloader.dataset, indices=1))[0]
     assert 'no segmentation; for boxes alone' in _failing_transform(error.value)
+
+
+def test_the_page_s_classifier_learns_labels_of_ones_own(image_folder, tmp_path):
+    text = (ROOT / 'docs/your_own_images.md').read_text()
+    part = text.partition('## A classifier of your own labels')[2]
+    part = part.split('```python\n')[1].partition('```')[0]
+    for split in ('train', 'val'):
+        part = part.replace(f"'labelled/{split}'", repr(str(image_folder)))
+    (tmp_path / 'classifier.py').write_text(part)
+    cfg = Config.fromfile(tmp_path / 'classifier.py')
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        train, test = (DATASETS.build(loader.dataset) for loader in (
+            cfg.train_dataloader, cfg.test_dataloader))
+        cfg.model.backbone.init_cfg = None
+        model = MODELS.build(dict(
+            cfg.model, data_preprocessor=dict(
+                cfg.data_preprocessor, type='ClsDataPreprocessor')))
+        assert train.CLASSES == test.CLASSES and len(train.CLASSES) == 2
+        batch = model.data_preprocessor(pseudo_collate([train[0], train[1]]), True)
+        assert model(**batch, mode='loss')['loss'].isfinite()
+        sample, = model.test_step(pseudo_collate([test[0]]))
+    assert sample.pred_score.shape == (2, )
 
 
 def test_the_readme_s_segmentor_reads_labels_of_ones_own(mini, tmp_path):
