@@ -236,7 +236,8 @@ def _check_types(value: Any, scope: str) -> None:
     if isinstance(value, Mapping):
         scope = value.get('_scope_', scope)
         name = value.get('type')
-        if name is not None and not _is_registered(name, scope):
+        if name is not None and not (
+                isinstance(name, str) and _is_registered(name, scope)):
             raise CheckpointError(
                 f'the config in the checkpoint builds {name!r} (scope {scope}), which '
                 f'is no registered class of {", ".join(_SCOPES)}: if you trust it, '
