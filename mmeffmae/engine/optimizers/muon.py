@@ -113,13 +113,13 @@ class MuonAdamW(Optimizer):
         gradients = [p.grad for p in parameters]
         momenta = [self._momentum(p) for p in parameters]
         torch._foreach_lerp_(momenta, gradients, 1 - group['momentum'])
-        updates = momenta
-        if group['nesterov']:
-            updates = torch._foreach_lerp(gradients, momenta, group['momentum'])
         torch._foreach_mul_(parameters, 1 - group['lr'] * group['weight_decay'])
         for members in _of_equal_shape(parameters):
-            directions = sharing.orthogonalise(
-                [_wide(updates[i]) for i in members], group['eps'])
+            updates = [momenta[i] for i in members]
+            if group['nesterov']:
+                updates = torch._foreach_lerp(
+                    [gradients[i] for i in members], updates, group['momentum'])
+            directions = sharing.orthogonalise(list(map(_wide, updates)), group['eps'])
             # An orthogonal m × n has a root mean square of 1 / sqrt(max(m, n)), the
             # steps of AdamW one of about 0.2.
             rate = 0.2 * math.sqrt(directions.size(-1)) * group['lr']
