@@ -24,8 +24,8 @@ from .runtime_info import LazyRuntimeInfoHook
 #: backward pass. On GPUs it is queued there, and the host waits for it where it
 #: wants to know the losses.
 _WAITING = ('_engine_run_backward', 'all_reduce', 'all_gather', 'all_gather_object',
-            'all_gather_into_tensor', 'broadcast', 'broadcast_object_list', 'barrier', 'reduce',
-            LazyRuntimeInfoHook.hand_over.__name__,
+            'all_gather_into_tensor', 'broadcast', 'broadcast_object_list', 'barrier',
+            'reduce', LazyRuntimeInfoHook.hand_over.__name__,
             NonFiniteGuardHook._first_non_finite.__name__)
 #: Functions of torch.compile. A new shape is compiled by all ranks at a time, of
 #: the backward pass in ``_engine_run_backward``.
