@@ -8,6 +8,7 @@ from mmcv.cnn import Linear as MMCVLinear
 from mmengine.model import initialize
 from torch import nn
 from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 from mmeffmae.masking import RandomMasking, UniformMasking
 from mmeffmae.models.layers import ConvStem
@@ -182,6 +183,29 @@ def test_state_dict_is_folded_and_loading_restarts():
     layer.load_state_dict(plain.state_dict())
     assert torch.equal(layer.decorrelation[0], torch.eye(12))
     assert torch.equal(plain(x), layer(x))
+
+
+def test_evaluation_multiplies_once_and_follows_every_change():
+    layer = shuffled(nn.Linear(6, 4)).eval()
+    x = torch.randn(3, 6)
+
+    def evaluated():
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            out = layer(x)
+        expected = F.linear(x, layer.weight @ layer.decorrelation[0], layer.bias)
+        torch.testing.assert_close(out, expected)
+        return counter.get_total_flops() - 2 * 3 * 6 * 4
+
+    product = 2 * 4 * 6 * 6
+    assert [evaluated() for _ in range(3)] == [product, 0, 0]
+    for change in (lambda: layer.weight.detach().mul_(2),
+                   lambda: layer.decorrelation.add_(.1),
+                   lambda: layer.load_state_dict(layer.state_dict()),
+                   lambda: layer.train().eval()):
+        with torch.no_grad():
+            change()
+        assert [evaluated() for _ in range(2)] == [product, 0]
+    assert layer(x).requires_grad and layer.train()._fused is None
 
 
 def test_initialisation_by_layer_name_reaches_the_layer():
@@ -387,8 +411,8 @@ def test_faster_than_back_propagation_on_correlated_inputs():
 def test_files_hold_exact_products_whatever_training_multiplies_in(monkeypatch):
     layer = decorrelated(nn.Linear(4, 4))
     found = []
-    fuse = layer.fused_weight
-    monkeypatch.setattr(layer, 'fused_weight', lambda: found.append(
+    fuse = layer._product
+    monkeypatch.setattr(layer, '_product', lambda: found.append(
         torch.get_float32_matmul_precision()) or fuse())
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision('high')

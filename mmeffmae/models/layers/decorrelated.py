@@ -91,9 +91,28 @@ class _Decorrelated(nn.Module):
             'decorrelation', eye.repeat(blocks, 1, 1), persistent=False)
         self.sampler: Optional[RowSampler] = None
         self.rows: list[Tensor] = []
+        self._fused: Optional[tuple[tuple, Tensor]] = None
+
+    def train(self, mode: bool = True) -> '_Decorrelated':
+        """As torch's; a weight kept for evaluation is dropped."""
+        self._fused = None
+        return super().train(mode)
 
     def fused_weight(self) -> Tensor:
-        """``A = W R`` in the shape and type of W, multiplied in float32."""
+        """``A = W R`` in the shape and type of W, multiplied in float32.
+
+        Kept from batch to batch where nothing learns: in eval mode without
+        gradients.
+        """
+        if self.training or torch.is_grad_enabled() or torch.compiler.is_compiling():
+            return self._product()
+        state = tuple((tensor.data_ptr(), tensor._version)
+                      for tensor in (self.weight, self.decorrelation))
+        if self._fused is None or self._fused[0] != state:
+            self._fused = state, self._product()
+        return self._fused[1]
+
+    def _product(self) -> Tensor:
         matrix = self.decorrelation
         with torch.autocast(matrix.device.type, enabled=False):
             weight = self.weight.flatten(1).float()
@@ -110,7 +129,7 @@ class _Decorrelated(nn.Module):
         precision = torch.get_float32_matmul_precision()
         torch.set_float32_matmul_precision('highest')
         try:
-            return self.fused_weight()
+            return self._product()
         finally:
             torch.set_float32_matmul_precision(precision)
 
