@@ -53,6 +53,8 @@ _ARCH_NAMES = ('deit-tiny', 'deit-small', 'base', 'large', 'huge')
 _POOLED = ('avg_featmap', 'cls_token')
 #: Where the classes of a config from a checkpoint may be registered.
 _SCOPES = ('mmeffmae', 'mmpretrain', 'mmengine')
+#: Keys of names that are looked up in a registry.
+_TYPES = ('type', 'conv_type')
 #: Largest difference of features between encoder and export, relative to the
 #: largest feature.
 FEATURE_TOLERANCE = 1e-4
@@ -233,19 +235,28 @@ def build_encoder(settings: Mapping[str, Any], trusted: bool) -> nn.Module:
 
 
 def _check_types(value: Any, scope: str) -> None:
+    """Let no string of a backbone's settings name what a registry would import."""
     if isinstance(value, Mapping):
         scope = value.get('_scope_', scope)
-        name = value.get('type')
-        if name is not None and not (
-                isinstance(name, str) and _is_registered(name, scope)):
-            raise CheckpointError(
-                f'the config in the checkpoint builds {name!r} (scope {scope}), which '
-                f'is no registered class of {", ".join(_SCOPES)}: if you trust it, '
-                'give the config file with --config')
-        value = list(value.values())
-    if isinstance(value, (list, tuple)):
+        for key, item in value.items():
+            if key in _TYPES:
+                _check_type(item, scope)
+            else:
+                _check_types(item, scope)
+    elif isinstance(value, (list, tuple)):
         for item in value:
             _check_types(item, scope)
+    elif isinstance(value, str) and '.' in value:  # whatever the key is called
+        _check_type(value, scope)
+
+
+def _check_type(name: Any, scope: str) -> None:
+    if name is not None and not (
+            isinstance(name, str) and _is_registered(name, scope)):
+        raise CheckpointError(
+            f'the config in the checkpoint builds {name!r} (scope {scope}), which '
+            f'is no registered class of {", ".join(_SCOPES)}: if you trust it, '
+            'give the config file with --config')
 
 
 def _is_registered(name: str, scope: str) -> bool:

@@ -249,9 +249,12 @@ def load_from_http_safely(filename: str,
         dict: As :func:`load_checkpoint_safely`.
     """
     folder = Path(torch.hub.get_dir()) / 'checkpoints'
-    # Files of one name lie at many addresses.
-    address = hashlib.sha256(filename.encode()).hexdigest()[:12]
-    file = folder / f'{address}_{Path(urlparse(filename).path).name}'
+    name = Path(urlparse(filename).path).name
+    # Files of one name lie at many addresses, unless it holds the content's hash as
+    # those of torch and OpenMMLab, which others look for under it.
+    if not torch.hub.HASH_REGEX.search(name):
+        name = f'{hashlib.sha256(filename.encode()).hexdigest()[:12]}_{name}'
+    file = folder / name
     # One process of each machine downloads, the others wait for the file.
     if get_local_rank() == 0 and not file.exists():
         folder.mkdir(parents=True, exist_ok=True)

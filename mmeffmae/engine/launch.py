@@ -317,6 +317,11 @@ def _variables(launcher: str) -> dict[str, str]:
     rank, size, local = (os.environ[name] for name in names)
     values = dict(RANK=rank, WORLD_SIZE=size, LOCAL_RANK=local)
     values['MASTER_PORT'] = os.environ.get('MASTER_PORT', '29500')
+    if launcher == 'mpi' and 'MASTER_ADDR' not in os.environ and (
+            os.environ.get('OMPI_COMM_WORLD_LOCAL_SIZE', size) != size):
+        raise ConfigError(
+            '--launcher mpi on several computers: MASTER_ADDR is not set: export '
+            'the first one\'s address, and pass it on with mpirun -x MASTER_ADDR')
     values['MASTER_ADDR'] = os.environ.get('MASTER_ADDR') or _first_host()
     return values
 

@@ -12,6 +12,7 @@ from mmeffmae.datasets.transforms.load_image import BROKEN, UnreadableImage
 
 #: Bands of Pillow's modes; palettes, CMYK and grey with alpha are read as three.
 _BANDS = {'1': 1, 'L': 1, 'I': 1, 'F': 1}
+_SAMPLES = 277  # the tag SamplesPerPixel
 _PNG = b'\x89PNG\r\n\x1a\n'
 
 
@@ -79,10 +80,12 @@ def _of_pillow(path: Path) -> Header:
             mode, form, (width, height) = image.mode, image.format, image.size
             animated = getattr(image, 'is_animated', False)
             deep = _is_deep_png(path) if form == 'PNG' else False
-            if form == 'TIFF' and (mode[:1] in 'IF' or animated):
+            samples = image.tag_v2.get(_SAMPLES, 1) if form == 'TIFF' else 0
+            if form == 'TIFF' and (mode[:1] in 'IF' or animated or samples > 4):
                 return _of_tiff(path)
     notes = []
-    stored = 4 if mode in ('RGBA', 'RGBX') or (mode, form) == ('CMYK', 'TIFF') else 0
+    # Pillow calls a fourth band of unknown meaning nothing at all.
+    stored = 4 if samples == 4 or mode == 'RGBA' else 0
     if mode == 'P':
         notes.append('palette, read as colour')
     elif mode in ('CMYK', 'YCCK'):

@@ -12,6 +12,7 @@ from mmengine.config import Config
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from mmeffmae.datasets.device_images import of_files
 from mmeffmae.datasets.transforms import LoadImage
 from mmeffmae.datasets.unlabelled import EXTENSIONS, find_images
 from mmeffmae.registry import TRANSFORMS
@@ -36,7 +37,7 @@ def loader_settings(config: Config) -> dict[str, Any]:
     Photographs, or other bands; its own loader may cut crops by chance.
     """
     loader = config.get('train_dataloader') or {}
-    for step in (loader.get('dataset') or {}).get('pipeline') or []:
+    for step in of_files(loader.get('dataset') or {}).get('pipeline') or []:
         if step['type'].split('.')[-1] == 'LoadBands':
             return dict(type='mmeffmae.LoadBands', bands=step['bands'])
     return dict(type='mmeffmae.LoadImage')

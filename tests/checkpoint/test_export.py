@@ -131,11 +131,13 @@ def test_a_non_square_grid_becomes_square(make_checkpoint):
     (dict(type='subprocess.check_output'), r"'subprocess\.check_output' "
      r'\(scope mmpretrain\), which is no registered class'),
     # Registries import what they do not know: these open a file, or any module.
-    (dict(type='mmengine.load', file='x.pkl'), r"'mmengine\.load'.* no registered"),
+    (dict(type='mmengine.load'), r"'mmengine\.load'.* no registered"),
     (dict(type='mmpretrain.get_model'), 'no registered class'),
     (dict(type='antigravity'), 'no registered class'),
     (dict(_scope_='evil'), r'MaskedViT.*\(scope evil\), which is no registered'),
     (dict(act_cfg=dict(type='mmengine.load')), "builds 'mmengine.load'"),
+    (dict(stem=dict(type='mmeffmae.PatchifyStem', conv_type='this')), "'this'"),
+    (dict(patch_cfg=dict(another_type=['evil.f'])), "builds 'evil.f'"),
     (dict(type='mmeffmae.NoSuchViT'), r'NoSuchViT.*no registered class'),
     (dict(type='mmpretrain.SwinTransformer', img_size=None),
      r'cannot be built'),

@@ -157,4 +157,9 @@ def test_downloads_are_loaded_safely(tmp_path, monkeypatch, safe_loader):
             torch.save(dict(of=publisher), tmp_path / publisher / 'model.pth')
             assert CheckpointLoader.load_checkpoint(
                 url.replace('evil', f'{publisher}/model'))['of'] == publisher
+        # What another package has fetched is not fetched again.
+        cached = tmp_path / 'hub/checkpoints/resnet50-0a1b2c3d.pth'
+        torch.save(dict(of='cache'), cached)
+        assert CheckpointLoader.load_checkpoint(
+            url.replace('evil', 'gone/resnet50-0a1b2c3d'))['of'] == 'cache'
         server.shutdown()

@@ -199,6 +199,10 @@ def test_mpi_on_gpus_knows_its_rank(monkeypatch):
     init_processes(Config(dict(launcher='mpi')))
     names = ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'MASTER_ADDR')
     assert [os.environ[name] for name in names] == ['5', '8', '3', '127.0.0.1']
+    monkeypatch.delenv('MASTER_ADDR')
+    monkeypatch.setenv('OMPI_COMM_WORLD_LOCAL_SIZE', '4')
+    with pytest.raises(ConfigError, match='MASTER_ADDR is not set'):
+        init_processes(Config(dict(launcher='mpi')))
 
 
 @pytest.mark.parametrize('cuda, refused', [('not available', True), ('13.0', False)])

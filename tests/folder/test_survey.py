@@ -67,15 +67,26 @@ def test_odd_files_are_read_or_skipped_with_a_reason(tmp_path, smooth, monkeypat
         assert sum(count for text, count in notes.items() if note in text) == 1, note
 
 
+@pytest.mark.parametrize('meaning', ['unspecified', 'unassalpha'])
 @pytest.mark.parametrize('asked, channels', [(None, 3), (4, 4)])
 def test_the_fourth_band_of_a_tiff_is_said_and_read_if_asked_for(
-        tmp_path, smooth, asked, channels):
+        tmp_path, smooth, asked, channels, meaning):
+    tifffile = pytest.importorskip('tifffile')
     for i in range(3):
-        Image.fromarray(smooth(bands=4)).save(tmp_path / f'{i}.tif')
+        tifffile.imwrite(tmp_path / f'{i}.tif', smooth(bands=4), photometric='rgb',
+                         extrasamples=[meaning])
     survey = survey_folder(tmp_path, asked)
     assert (survey.channels, len(survey.names)) == (channels, 3)
     said = [note for note in survey.notes if '--channels 4 reads it' in note]
     assert len(said) == (asked is None)
+
+
+def test_five_bands_of_eight_bits_are_five(tmp_path, smooth):
+    tifffile = pytest.importorskip('tifffile')
+    tifffile.imwrite(tmp_path / 'a.tif', smooth(bands=5), photometric='rgb',
+                     extrasamples=['unspecified', 'unspecified'])
+    survey = survey_folder(tmp_path)
+    assert (survey.names, survey.channels, survey.kind) == (['a.tif'], 5, 'uint8')
 
 
 def test_grey_with_alpha_is_read_as_colour(tmp_path, smooth):

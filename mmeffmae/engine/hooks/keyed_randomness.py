@@ -75,8 +75,9 @@ class KeyedRandomnessHook(Hook):
         if offset < 0:
             raise ValueError(
                 f'the checkpoint says iteration {loop.iter} of epoch {loop.epoch + 1}, '
-                f'which begins at {loop.epoch * saved} (KeyedRandomnessHook): it was '
-                'not written by SafeCheckpointHook; take another, or --init FILE')
+                f'which begins at {loop.epoch * saved} (KeyedRandomnessHook): an '
+                'earlier version, or another hook, wrote it; take another, or --init '
+                'FILE')
         if saved == length:
             if offset:
                 skip_batches(loop.dataloader, offset)

@@ -134,7 +134,9 @@ class RankWatchHook(Hook):
             name in _SLOW for name in _functions(self._main))
 
     def _compiles(self) -> bool:
-        return any(name in _COMPILING for name in _functions(self._main))
+        # A backward pass on a GPU runs, and is compiled, in a thread of its own.
+        return any(name in _COMPILING for thread in sys._current_frames()
+                   for name in _functions(thread))
 
     def _waits(self) -> bool:
         return not self._compiles() and any(

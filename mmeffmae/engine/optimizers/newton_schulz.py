@@ -41,8 +41,9 @@ def orthogonalisation_macs(shape: Sequence[int]) -> int:
 class NodeSharing:
     """Orthogonalises with the other processes of this computer.
 
-    Links between computers are too slow for it to pay. To make one is a collective
-    operation, and so is its method.
+    Links between computers are too slow for it to pay. Computers with unequal
+    numbers of processes do not share, so that all round alike. To make one is a
+    collective operation, and so is its method.
     """
 
     def __init__(self) -> None:
@@ -53,9 +54,10 @@ class NodeSharing:
         distributed.all_gather_object(hosts, socket.gethostname())
         ranks = [[rank for rank, host in enumerate(hosts) if host == name]
                  for name in dict.fromkeys(hosts)]
-        own, _ = distributed.new_subgroups_by_enumeration(ranks)
-        if own.size() > 1:
-            self._group = own
+        if len({len(of) for of in ranks}) > 1 or len(ranks[0]) == 1:
+            # A product of another number of matrices may be rounded otherwise.
+            return
+        self._group, _ = distributed.new_subgroups_by_enumeration(ranks)
 
     def orthogonalise(self, matrices: Sequence[Tensor], eps: float) -> Tensor:
         """As :func:`orthogonalise`; each process computes a part.

@@ -489,12 +489,15 @@ class MaskedViT(VisionTransformer):
 
 def _refuse_ignored(settings: dict, ffn: Union[dict, list, None]) -> None:
     """Settings of mmpretrain's class whose place other parts have here."""
-    mends = dict(layer_cfgs='set drop_path_rate and ffn', patch_cfg='set stem')
+    mends = dict(layer_cfgs='set drop_path_rate and ffn in its place',
+                 patch_cfg='set stem in its place')
     parts = ffn if isinstance(ffn, (list, tuple)) else [ffn]
     if any(part is not None for part in parts):
-        mends.update(drop_rate='leave out ffn, or the rate',
-                     layer_scale_init_value='leave out ffn, or the layer scale')
+        mends.update(drop_rate='the ffn has no dropout, so leave out one of them',
+                     layer_scale_init_value='the ffn has no layer scale, so leave out '
+                     'one of them')
     for name, mend in mends.items():
         if settings.get(name):
             raise ValueError(
-                f'{name}={settings[name]!r} would be ignored (MaskedViT): {mend}')
+                f'{name}={settings[name]!r} would be ignored, at least in part '
+                f'(MaskedViT): {mend}')

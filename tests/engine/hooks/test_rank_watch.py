@@ -68,12 +68,20 @@ def test_a_new_shape_may_compile_for_long():
 
     torch.compile(torch.nn.Linear(4, 4), backend=backend)(torch.randn(2, 4))
 
-    def compile_fx_inner():  # inductor's, of the backward pass
+    begun, ended = threading.Event(), threading.Event()
+
+    def compile_fx_inner():  # inductor's, of the backward pass, in autograd's thread
+        begun.set()
+        assert ended.wait(60)
+
+    def _engine_run_backward():
         look()
 
-    def _engine_run_backward(inner):
-        inner()
-
-    _engine_run_backward(compile_fx_inner)
-    _engine_run_backward(look)
+    thread = threading.Thread(target=compile_fx_inner)
+    thread.start()
+    assert begun.wait(60)
+    _engine_run_backward()
+    ended.set()
+    thread.join()
+    _engine_run_backward()
     assert seen == [(True, False), (True, False), (False, True)]
