@@ -45,8 +45,8 @@ class AtomicLocalBackend(LocalBackend):
             raise OSError(error.errno, f'{error.strerror}: {path} '
                           f'({len(obj):,} bytes, {_free(path.parent)} free) '
                           'cannot be written. Files written before are whole: '
-                          'make room, then give the command again (tools/train.py: '
-                          'with --resume)') from error
+                          'make room and give the command again (tools/train.py: '
+                          'with --resume), or choose another --work-dir') from error
         except BaseException:
             _remove(temporary)
             raise
