@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import SAMPLESPERPIXEL
 
 from mmeffmae.datasets.transforms.load_image import BROKEN, UnreadableImage
 
 #: Bands of Pillow's modes; palettes, CMYK and grey with alpha are read as three.
 _BANDS = {'1': 1, 'L': 1, 'I': 1, 'F': 1}
-_SAMPLES = 277  # the tag SamplesPerPixel
 _PNG = b'\x89PNG\r\n\x1a\n'
 
 
@@ -80,7 +80,7 @@ def _of_pillow(path: Path) -> Header:
             mode, form, (width, height) = image.mode, image.format, image.size
             animated = getattr(image, 'is_animated', False)
             deep = _is_deep_png(path) if form == 'PNG' else False
-            samples = image.tag_v2.get(_SAMPLES, 1) if form == 'TIFF' else 0
+            samples = image.tag_v2.get(SAMPLESPERPIXEL, 1) if form == 'TIFF' else 0
             if form == 'TIFF' and (mode[:1] in 'IF' or animated or samples > 4):
                 return _of_tiff(path)
     notes = []

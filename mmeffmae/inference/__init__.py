@@ -6,6 +6,5 @@ from .predictor import Predictor
 
 __all__ = [
     'Predictor', 'embed_images', 'list_images', 'loader_of', 'loader_settings',
-    'near_duplicates',
-    'nearest_neighbours', 'read_images'
+    'near_duplicates', 'nearest_neighbours', 'read_images'
 ]

@@ -3,6 +3,7 @@
 import os
 import random
 import signal
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -174,3 +175,10 @@ def test_ranks_and_iterations_have_their_own_streams():
             draws.add((random.random(), float(torch.rand(()))))
     assert len(draws) == 4
     assert len({d[0] for d in draws}) == len({d[1] for d in draws}) == 4
+
+
+def test_a_position_before_its_epoch_is_named():
+    """As ``FlexibleRunner`` alone would save it, at the seventh of six iterations."""
+    loop = SimpleNamespace(dataloader=[None] * 6, iter=7, epoch=2)
+    with pytest.raises(ValueError, match='iteration 7 of epoch 3, which begins at 12'):
+        KeyedRandomnessHook()._skip_in_epoch(None, loop)

@@ -10,10 +10,15 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from PIL import Image
 
-from mmeffmae.inference import near_duplicates, nearest_neighbours
+from mmeffmae.inference import (
+    loader_settings,
+    near_duplicates,
+    nearest_neighbours,
+)
 from mmeffmae.inference.predictor import _pipeline
 from mmeffmae.registry import MODELS
 
@@ -132,6 +137,14 @@ def test_images_are_read_as_the_config_reads_them(tmp_path):
         pipeline = _pipeline([load, dict(type='mmpretrain.PackInputs')])
         assert (pipeline(dict(img_path=str(tmp_path / 'a.png')))['inputs']
                 == value).all()
+
+
+def test_bands_are_found_inside_a_wrapper():
+    bands = dict(type='mmeffmae.LoadBands', bands=4)
+    wrapped = dict(type='RepeatDataset', dataset=dict(pipeline=[
+        dict(type='mmeffmae.SeedSample'), bands]))
+    config = Config(dict(train_dataloader=dict(dataset=wrapped)))
+    assert loader_settings(config) == bands
 
 
 def test_the_wrong_task_and_folder_are_named(run, tiny_cfg, tmp_path):

@@ -14,7 +14,7 @@ from torch import distributed, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from mmeffmae.engine.optimizers import MuonAdamW
+from mmeffmae.engine.optimizers import MuonAdamW, newton_schulz
 from mmeffmae.engine.optimizers.newton_schulz import orthogonalisation_macs
 from mmeffmae.registry import MODELS
 
@@ -119,6 +119,45 @@ def test_products_are_of_shapes_not_of_matrices():
         stepped(muon_of, steps=2)
     assert (ops.calls['bmm'], ops.calls['baddbmm']) == (5 * 5, 5 * 10)
     assert not {'mm', 'addmm', 'matmul'} & set(ops.calls)
+
+
+def test_a_step_of_vit_s_starts_a_tenth_of_torchs_operations():
+    """With its decoder; those that only look at a tensor otherwise are left out."""
+    shapes = [
+        shape for width, depth in ((384, 12), (256, 8)) for _ in range(depth)
+        for shape in ((3 * width, width), (width, width), (4 * width, width),
+                      (width, 4 * width))]
+    counts = []
+    for make in (lambda parameters: torch.optim.Muon(parameters), muon_of):
+        parameters = [nn.Parameter(torch.empty(s, device='meta')) for s in shapes]
+        optimizer = make(parameters)
+        for parameter in parameters:
+            parameter.grad = torch.empty_like(parameter)
+        optimizer.step()
+        with CountedOps() as ops:
+            optimizer.step()
+        views = {'permute', 'transpose', 't', 'expand', 'view', '_unsafe_view',
+                 'unbind', 'detach', 'alias', '_record_function_enter_new',
+                 '_RecordFunction', '_record_function_exit'}
+        counts.append(sum(n for name, n in ops.calls.items() if name not in views))
+    assert counts[0] == 1840 and counts[1] <= 150
+
+
+@pytest.mark.parametrize('hosts, groups', [
+    ('aabb', [[0, 1], [2, 3]]), ('aab', None), ('abc', None)])
+def test_computers_share_only_within_and_if_all_alike(hosts, groups, monkeypatch):
+    def all_gather_object(found, own):
+        found[:] = hosts
+
+    made = []
+    monkeypatch.setattr(newton_schulz, 'get_world_size', lambda: len(hosts))
+    monkeypatch.setattr(distributed, 'all_gather_object', all_gather_object)
+    monkeypatch.setattr(
+        distributed, 'new_subgroups_by_enumeration',
+        lambda ranks: made.append(ranks) or ('group', []))
+    sharing = newton_schulz.NodeSharing()
+    assert made == ([groups] if groups else [])
+    assert sharing._group == ('group' if groups else None)
 
 
 def _work_on_a_rank(rank, folder):
